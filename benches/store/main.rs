@@ -26,7 +26,7 @@ fn main() {
         let directory = tempfile::tempdir().expect("a directory");
         let sqlite = Store::open(&directory.path().join("parlor.db")).expect("a database");
         measure("SQLite", &sqlite).await;
-        let server = postgres::Server::start_with("-c fsync=on -c full_page_writes=on");
+        let server = postgres::Server::start_with("-c fsync=on -c full_page_writes=on", |_| {});
         let database = server.create(None);
         let options = PostgresOptions {
             url: database.url().parse().expect("a URL"),

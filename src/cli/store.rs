@@ -40,7 +40,10 @@ pub(super) fn run(config: &Config, command: StoreCommand) -> Result<Response, Fa
                 .build()?;
             runtime.block_on(copy(config, &to))
         }
-        StoreCommand::Sql { role } => Ok(sql(&role)),
+        StoreCommand::Sql { role } => {
+            let sql = storage::role_sql(&role);
+            Ok(Response::new(json!({ "sql": sql }), sql))
+        }
     }
 }
 
@@ -77,17 +80,4 @@ async fn copy(config: &Config, to: &str) -> Result<Response, Failure> {
     let response = Response::table(Value::Object(json), &["TABLE", "ROWS"], rows);
     Ok(response
         .remark("Every row was compared. Set store.url to use the copy, or remove it for SQLite."))
-}
-
-fn sql(role: &str) -> Response {
-    let name = format!("\"{}\"", role.replace('"', "\"\""));
-    let text = format!(
-        "-- Run as an owner of the database. Then set a password: \\password {role}\n\
-         CREATE ROLE {name} LOGIN;\n\
-         CREATE SCHEMA parlor AUTHORIZATION {name};\n\
-         -- For programs that only read:\n\
-         -- GRANT USAGE ON SCHEMA parlor TO reader;\n\
-         -- ALTER DEFAULT PRIVILEGES FOR ROLE {name} IN SCHEMA parlor GRANT SELECT ON TABLES TO reader;"
-    );
-    Response::new(json!({ "sql": text }), text)
 }

@@ -138,7 +138,7 @@ fn is_email(text: &str) -> bool {
 }
 
 /// Returns the error in the file with the root certificate, if it has one.
-fn ca_file_error(path: &Path) -> Option<String> {
+pub(super) fn ca_file_error(path: &Path) -> Option<String> {
     let wrong = |what: &str| Some(format!("names {}, which {what}", path.display()));
     let text = match text_file::read(path, MAX_CA_FILE_BYTES) {
         Ok(text) => text,

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_url_prints_without_its_password() {
         for (text, shown) in [
-            ("postgres://u:p@ss:w@db/x", "postgres://u@db/x"),
+            ("postgres://u:p%40ss%3Aw@db/x", "postgres://u@db/x"),
             (
                 "postgresql://u@a,b:5433/x?password=p&application_name=n",
                 "postgresql://u@a,b:5433/x?application_name=n",

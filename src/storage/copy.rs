@@ -152,7 +152,7 @@ impl Stage {
     }
 }
 
-/// Why a store was not copied.
+/// The reason why a store was not copied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CopyError {
     #[error("the target has data already: name an empty database, or delete what is in it")]

@@ -19,7 +19,7 @@ pub use error::{
 };
 pub use limits::*;
 pub use model::*;
-pub use postgres::PostgresOptions;
+pub use postgres::{PostgresOptions, role_sql};
 pub use store::Store;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::provider;
 /// The largest accepted file of authorities.
 const MAX_CA_FILE_BYTES: u64 = 1024 * 1024;
 
-/// What is verified of the server's certificate.
+/// The parts of a server's certificate that are verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verification {
     /// Nothing: the connection is encrypted, and another server can pose as this one.

@@ -99,6 +99,7 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
         "turn.secret",
         "turn.previous_secrets",
         "ice.turn_password",
+        "store.password",
     ] {
         fs::write(
             dir.path().join(name),
@@ -107,8 +108,11 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
         .unwrap();
     }
     let in_it = without(|line| line.contains("secret_file =") || line.contains("password_file ="));
-    let beside =
-        without(|line| line.starts_with("secret =") || line.starts_with("turn_password ="));
+    let beside = without(|line| {
+        ["secret =", "turn_password =", "password ="]
+            .iter()
+            .any(|secret| line.starts_with(secret))
+    });
     for (key, _) in Schema::known().iter() {
         assert!(
             in_it.iter().chain(&beside).any(|shown| shown == key),

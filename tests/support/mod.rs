@@ -119,6 +119,14 @@ impl Builder {
         self
     }
 
+    /// Uses a database of a PostgreSQL server as the store.
+    pub(crate) fn on(mut self, server: &'static postgres::Server) -> Builder {
+        let database = server.create(None);
+        self.env.insert("PARLOR_STORE__URL".into(), database.url());
+        self.database = Some(database);
+        self
+    }
+
     /// The URL of the store, if it is on PostgreSQL.
     pub(crate) fn postgres_url(&self) -> Option<&str> {
         self.env.get("PARLOR_STORE__URL").map(String::as_str)
@@ -198,6 +206,25 @@ impl Daemon {
         let database = rusqlite::Connection::open(path).expect("the database opens");
         database.busy_timeout(DEADLINE).unwrap();
         database.execute_batch(sql).expect(sql);
+    }
+
+    /// Runs a query for one column of text in the store, as another process does.
+    pub(crate) fn query(&self, sql: &str) -> Vec<String> {
+        if let Some(database) = &self.database {
+            let rows = database.sql(&format!("SET search_path = parlor; {sql}"));
+            return rows.lines().map(str::to_owned).collect();
+        }
+        let path = self.data_dir().join("parlor.db");
+        let database = rusqlite::Connection::open(path).expect("the database opens");
+        database.busy_timeout(DEADLINE).unwrap();
+        let mut statement = database.prepare(sql).expect(sql);
+        let rows = statement.query_map((), |row| row.get(0)).expect(sql);
+        rows.collect::<Result<_, _>>().expect(sql)
+    }
+
+    /// Whether the store is PostgreSQL.
+    pub(crate) fn is_on_postgres(&self) -> bool {
+        self.database.is_some()
     }
 
     /// The first HTTP address, or the first HTTPS address where TLS is on.

@@ -18,6 +18,8 @@ use std::time::Duration;
 const ROLE: &str = "parlor";
 /// The user `nobody`: PostgreSQL does not run as root.
 const NOBODY: u32 = 65534;
+/// The port in the name of the socket.
+const DEFAULT_PORT: u16 = 5432;
 
 /// Obeys commands on standard input. When it closes (its other end is in the process of the tests alone), the
 /// server ends, and its directory is removed.
@@ -52,6 +54,7 @@ const RUN: &str = r#"
 pub(crate) struct Server {
     directory: PathBuf,
     commands: Mutex<ChildStdin>,
+    port: u16,
     _shell: Child,
 }
 
@@ -64,11 +67,20 @@ pub(crate) fn server() -> &'static Server {
 impl Server {
     /// Starts a server. It runs until this process ends.
     pub(crate) fn start() -> &'static Server {
-        Server::start_with("-c fsync=off -c full_page_writes=off")
+        Server::start_with("-c fsync=off -c full_page_writes=off", |_| {})
     }
 
-    /// Starts a server with options of its own.
-    pub(crate) fn start_with(options: &str) -> &'static Server {
+    /// Starts a server with options of its own, and with what `prepare` adds to its data directory.
+    pub(crate) fn start_with(options: &str, prepare: impl FnOnce(&Path)) -> &'static Server {
+        Server::start_on(DEFAULT_PORT, options, prepare)
+    }
+
+    /// Starts a server whose options name another port.
+    pub(crate) fn start_on(
+        port: u16,
+        options: &str,
+        prepare: impl FnOnce(&Path),
+    ) -> &'static Server {
         let directory = tempfile::Builder::new()
             .prefix("pg")
             .tempdir()
@@ -103,6 +115,12 @@ impl Server {
                 .output()
                 .unwrap(),
         );
+        prepare(&directory.join("data"));
+        if is_root {
+            for entry in fs::read_dir(directory.join("data")).unwrap() {
+                chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
         let mut shell = command(Path::new("sh"));
         shell
             .args(["-c", RUN, "sh"])
@@ -113,6 +131,7 @@ impl Server {
         let mut shell = shell.spawn().unwrap();
         let server = Server {
             commands: Mutex::new(shell.stdin.take().unwrap()),
+            port,
             _shell: shell,
             directory,
         };
@@ -161,7 +180,10 @@ impl Server {
     /// The URL of a database.
     pub(crate) fn url(&self, database: &str) -> String {
         let socket = self.directory.to_str().unwrap().replace('/', "%2F");
-        format!("postgres://{ROLE}@{socket}/{database}")
+        match self.port {
+            DEFAULT_PORT => format!("postgres://{ROLE}@{socket}/{database}"),
+            port => format!("postgres://{ROLE}@{socket}:{port}/{database}"),
+        }
     }
 
     /// Runs SQL as another program.
@@ -178,7 +200,8 @@ impl Server {
             ROLE,
             "-h",
         ]);
-        psql.arg(&self.directory).args(["-d", database]);
+        psql.arg(&self.directory)
+            .args(["-d", database, "-p", &self.port.to_string()]);
         psql.args(sql.split(";;").flat_map(|sql| ["-c", sql]));
         psql.env_remove("PGOPTIONS").output().unwrap()
     }

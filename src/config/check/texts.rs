@@ -2,6 +2,7 @@
 
 use super::violations::Violations;
 use crate::config::Config;
+use crate::config::acme::ca_file_error;
 use crate::public_key::is_public;
 
 /// The minimum length of `auth.secret`. A shorter secret can be guessed.
@@ -30,6 +31,10 @@ pub(super) fn names_and_paths(config: &Config, violations: &mut Violations) {
         "server.data_dir",
         "must not be empty: leave the key out for the default",
     );
+    let ca_file = config.store.ca_file.as_deref();
+    if let Some(error) = ca_file.and_then(ca_file_error) {
+        violations.require(false, "store.ca_file", error);
+    }
     let realm = &config.turn.realm;
     let plain = realm
         .chars()

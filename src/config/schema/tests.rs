@@ -1,12 +1,19 @@
 use super::*;
+use crate::config::SECTIONS;
 
 #[test]
 fn an_unset_key_is_known_and_takes_text() {
     let schema = Schema::known();
     let unset: Vec<_> = schema.iter().filter(|(_, value)| value.is_null()).collect();
     assert!(unset.iter().any(|(key, _)| *key == "auth.secret"));
+    let settings = SECTIONS.iter().flat_map(|section| section.settings);
+    let examples: Vec<_> = settings
+        .filter_map(|setting| Some((setting.key, setting.example?)))
+        .collect();
     for (key, _) in unset {
-        assert_eq!(schema.check_value(key, &"text".into()), Ok(()), "{key}");
+        let example = examples.iter().find(|(known, _)| *known == key);
+        let (_, text) = example.expect("every unset key has an example");
+        assert_eq!(schema.check_value(key, &(*text).into()), Ok(()), "{key}");
     }
 }
 

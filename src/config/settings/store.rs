@@ -27,7 +27,7 @@ settings! {
 
         /// The certificate of the authority that signs the server's certificate, in PEM. Unset: the
         /// authorities of the system.
-        ca_file: Option<PathBuf> = None, Restart, example "/etc/parlor/database-ca.pem";
+        ca_file: Option<PathBuf> = None, Restart, example "/etc/parlor/authority.pem";
 
         /// The maximum number of connections to the PostgreSQL server.
         max_connections: usize = 16, Restart;

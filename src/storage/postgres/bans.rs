@@ -1,7 +1,7 @@
 //! Kicks and bans: a room rejects users for the cooldown after a kick, for a time or permanently.
 
+use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
-use super::query::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::rows::{leave_at, optional_time_at, time_at};
 use crate::storage::limits::MAX_REVOKED_INVITES;
 use crate::storage::{Ban, BanError, BanOutcome, LeaveOutcome, NewBan, StoreError};

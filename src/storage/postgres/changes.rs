@@ -1,15 +1,14 @@
 //! Notices changes by other processes: polls the table `events`, and counts.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use tokio::sync::watch;
 
+use super::call::CALL_TIMEOUT;
+use super::doubt::Doubt;
 use super::error::ServerName;
-use super::query::CALL_TIMEOUT;
 use crate::clock::{self, Mono};
 use crate::storage::StoreError;
 
@@ -18,7 +17,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Interval of the deletions of old events.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Events by others since a transaction, and the transaction to go on from.
+/// Events by others since a transaction, and the transaction to continue from.
 ///
 /// Rows become visible in the order of commits, not of ids or transactions. So a poll reads everything since the
 /// oldest transaction that was still running at the last poll, and skips the events that it has seen. Events with
@@ -35,47 +34,6 @@ const CLEANUP: &str = "
         SELECT id FROM (SELECT id, at FROM events ORDER BY id LIMIT 10000) oldest
         WHERE at < now() - interval '1 hour')
     AND pg_try_advisory_xact_lock(hashtext('parlor.events'))";
-
-/// Whether the effect of a write of this process is unknown.
-#[derive(Clone, Default)]
-pub(super) struct Doubt(Arc<AtomicBool>);
-
-impl Doubt {
-    pub(super) fn guard(&self, is_write: bool) -> DoubtGuard<'_> {
-        DoubtGuard {
-            doubt: self,
-            is_kept: false,
-            is_settled: !is_write,
-        }
-    }
-}
-
-/// Notes a doubt when it is dropped, unless the effect is known by then.
-pub(super) struct DoubtGuard<'a> {
-    doubt: &'a Doubt,
-    is_kept: bool,
-    is_settled: bool,
-}
-
-impl DoubtGuard<'_> {
-    /// The effect is known now. An earlier unknown one stays unknown.
-    pub(super) fn settle(&mut self) {
-        self.is_settled = true;
-    }
-
-    /// The effect of an attempt is unknown.
-    pub(super) fn keep(&mut self) {
-        self.is_kept = !self.is_settled;
-    }
-}
-
-impl Drop for DoubtGuard<'_> {
-    fn drop(&mut self) {
-        if self.is_kept || !self.is_settled {
-            self.doubt.0.store(true, Ordering::Relaxed);
-        }
-    }
-}
 
 /// Polls for changes.
 pub(super) struct Poller {
@@ -128,15 +86,15 @@ impl Poller {
             match polled {
                 Ok(found) => {
                     if !reachable {
-                        tracing::info!(server = %self.server.0, "the PostgreSQL server answers again");
+                        tracing::info!(server = %self.server.0, "PostgreSQL server answers again");
                     }
                     reachable = true;
-                    if self.doubt.0.swap(false, Ordering::Relaxed) || found {
+                    if self.doubt.take() || found {
                         changes.send_modify(|count| *count += 1);
                     }
                 }
                 Err(error) if reachable => {
-                    tracing::error!(%error, "polling for changes by other processes failed");
+                    tracing::error!(%error, "changes by other processes cannot be read");
                     reachable = false;
                 }
                 Err(_) => {}
@@ -145,14 +103,14 @@ impl Poller {
         }
     }
 
-    /// Goes on from now.
+    /// Skips the changes until now.
     async fn restart(&mut self) -> Result<(), StoreError> {
         let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
         let rows = self.call(sql, &[]).await?;
         if let Some(row) = rows.first() {
             self.next = row.try_get(0).map_err(|error| self.error(&error))?;
         }
-        // Events of this moment are read again by the next poll: once too often, never too seldom.
+        // The next poll may read an event of this moment again, but misses none.
         self.seen.clear();
         self.poll().await.map(drop)
     }
@@ -188,7 +146,7 @@ impl Poller {
     async fn call(
         &self,
         sql: &str,
-        parameters: super::query::Parameters<'_>,
+        parameters: super::call::Parameters<'_>,
     ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
         let client = self.pool.get().await;
         let client =

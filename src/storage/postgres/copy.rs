@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use super::call::{LONG_READ, LONG_WRITE, Parameters};
 use super::database::Database;
-use super::query::{LONG_READ, LONG_WRITE, Parameters};
 use crate::storage::StoreError;
 use crate::storage::copy::{Kind, Stage, row_of, without_nulls};
 

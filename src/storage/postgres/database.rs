@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
 
-use super::changes::{self, Doubt, DoubtGuard};
+use super::call::WRITE;
+use super::changes::Poller;
+use super::doubt::{Doubt, DoubtGuard};
 use super::error::{Failure, ServerName};
 use super::options::PostgresOptions;
-use super::query::WRITE;
 use super::schema;
 use super::tls_stream::Rustls;
 use crate::config::SslMode;
@@ -64,7 +65,7 @@ impl Database {
         first_connection(&pool, &server).await?;
         schema::migrate(&pool, &server).await?;
         let doubt = Doubt::default();
-        let polled = changes::Poller::start(&pool, &server, &origin, &doubt).await?;
+        let polled = Poller::start(&pool, &server, &origin, &doubt).await?;
         let (changed, changes) = watch::channel(0);
         let poller = tokio::spawn(polled.run(changed));
         Ok(Database {

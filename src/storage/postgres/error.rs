@@ -1,6 +1,7 @@
 //! Translates errors of the client and the server.
 
 use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::storage::StoreError;
 
-/// What a failed call left behind.
+/// The effect of a failed call on the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Nothing, because of a concurrent transaction: the same call may succeed now.
@@ -144,10 +145,13 @@ impl ServerName {
     }
 }
 
-/// Whether the connection is gone, or was never made.
+/// Whether the connection is gone, or was never made. A failed TLS handshake is something else: it would fail
+/// again.
 fn is_io(error: &tokio_postgres::Error) -> bool {
-    let source = error.source();
-    error.is_closed() || source.is_some_and(|source| source.is::<std::io::Error>())
+    let io = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    error.is_closed() || io.is_some_and(|io| io.kind() != io::ErrorKind::InvalidData)
 }
 
 /// The error with its causes, in one line.

@@ -1,7 +1,7 @@
 //! Ends and deletes expired guests, invites and bans.
 
+use super::call::{LONG_READ, LONG_WRITE, Parameters, time};
 use super::database::Database;
-use super::query::{LONG_READ, LONG_WRITE, Parameters, time};
 use crate::storage::StoreError;
 use crate::storage::limits::REVOKED_RETENTION_SECONDS;
 

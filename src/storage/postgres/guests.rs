@@ -2,8 +2,8 @@
 
 use tokio_postgres::{Error, Row};
 
+use super::call::{Parameters, READ, Text, time};
 use super::database::Database;
-use super::query::{Parameters, READ, Text, time};
 use super::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
 use crate::storage::{ActiveGuest, Person, StoreError};
 

@@ -1,7 +1,7 @@
 //! Creates, lists, revokes and uses invites.
 
+use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
-use super::query::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::rows::time_at;
 use crate::clock;
 use crate::display_name::is_valid_name;

@@ -1,7 +1,7 @@
 //! Decides whether a user may join or connect to a room.
 
+use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
-use super::query::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::rows::{
     ROOM_COLUMNS, ROOM_OF_RESULT, USER_COLUMN_COUNT, USER_COLUMNS, optional_time_at, room_at,
     user_at,

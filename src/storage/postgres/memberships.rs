@@ -1,7 +1,7 @@
 //! Lists and ends memberships. A row whose `left_at` is NULL is a member.
 
+use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, time};
 use super::database::Database;
-use super::query::{Parameters, READ, REPEATABLE_WRITE, Text, time};
 use super::rows::{leave_at, time_at};
 use crate::storage::{LeaveOutcome, Membership, Participant, StoreError};
 

@@ -1,7 +1,7 @@
 //! Writes and lists the chat messages of a room.
 
+use super::call::{Parameters, READ, Text, WRITE, time};
 use super::database::Database;
-use super::query::{Parameters, READ, Text, WRITE, time};
 use super::rows::time_at;
 use crate::storage::{Message, MessageError, NewMessage, StoreError};
 

@@ -6,9 +6,11 @@
 //! which is polled.
 
 mod bans;
+mod call;
 mod changes;
 mod copy;
 mod database;
+mod doubt;
 mod error;
 mod expiry;
 mod guests;
@@ -20,6 +22,7 @@ mod options;
 mod preview;
 mod query;
 mod revocations;
+mod role;
 mod rooms;
 mod rows;
 mod schema;
@@ -29,6 +32,7 @@ mod users;
 
 pub(super) use database::Database;
 pub use options::PostgresOptions;
+pub use role::role_sql;
 
 #[cfg(test)]
 mod tests;

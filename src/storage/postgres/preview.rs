@@ -1,7 +1,7 @@
 //! The preview of a room before a user enters it.
 
+use super::call::{Parameters, READ, Text, time};
 use super::database::Database;
-use super::query::{Parameters, READ, Text, time};
 use super::rows::{ROOM_COLUMNS, optional_time_at, room_at};
 use crate::storage::invite_text::hash;
 use crate::storage::{JoinError, Preview};

@@ -1,70 +1,16 @@
-//! Calls: one statement with its parameters, a timeout, and rules for repeating it.
+//! Runs calls: one statement with its parameters each.
 
-use std::error::Error;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use bytes::BytesMut;
 use deadpool_postgres::{Client, Object};
 use tokio_postgres::Row;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
+use super::call::{Call, Parameters};
 use super::database::Database;
 use super::error::{Effect, Failure};
 use crate::clock;
 use crate::storage::StoreError;
-use crate::token::MAX_UNIX_SECONDS;
 
-/// Timeout of a call; the server's own (`statement_timeout`) is shorter.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Timeout of a call that reads or changes any number of rows.
-const LONG_CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a call runs if concurrent transactions keep it from succeeding.
 const MAX_ATTEMPTS: u32 = 4;
-
-pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
-
-/// The kind of a call.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Call {
-    is_write: bool,
-    /// Whether the call may run again although it may have taken effect.
-    is_repeatable: bool,
-    is_long: bool,
-}
-
-pub(super) const READ: Call = Call {
-    is_write: false,
-    is_repeatable: true,
-    is_long: false,
-};
-pub(super) const LONG_READ: Call = Call {
-    is_long: true,
-    ..READ
-};
-pub(super) const WRITE: Call = Call {
-    is_write: true,
-    is_repeatable: false,
-    is_long: false,
-};
-/// A write that has the same effect twice as once.
-pub(super) const REPEATABLE_WRITE: Call = Call {
-    is_repeatable: true,
-    ..WRITE
-};
-pub(super) const LONG_WRITE: Call = Call {
-    is_long: true,
-    ..REPEATABLE_WRITE
-};
-
-impl Call {
-    fn timeout(self) -> Duration {
-        if self.is_long {
-            LONG_CALL_TIMEOUT
-        } else {
-            CALL_TIMEOUT
-        }
-    }
-}
 
 impl Database {
     /// Runs a call and returns its rows.
@@ -187,32 +133,4 @@ async fn run(
     let rows = transaction.query(&statement, parameters).await?;
     transaction.commit().await?;
     Ok(rows)
-}
-
-/// A time as a parameter.
-pub(super) fn time(unix: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(unix.min(MAX_UNIX_SECONDS))
-}
-
-/// Text as a parameter. PostgreSQL cannot store U+0000: it becomes U+FFFD.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Text<'a>(pub(super) &'a str);
-
-impl ToSql for Text<'_> {
-    fn to_sql(
-        &self,
-        kind: &Type,
-        buffer: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        if self.0.contains('\0') {
-            return self.0.replace('\0', "\u{fffd}").to_sql(kind, buffer);
-        }
-        self.0.to_sql(kind, buffer)
-    }
-
-    fn accepts(kind: &Type) -> bool {
-        <&str as ToSql>::accepts(kind)
-    }
-
-    to_sql_checked!();
 }

@@ -1,7 +1,7 @@
 //! Reads everything that the relay must reject.
 
+use super::call::{LONG_READ, time};
 use super::database::Database;
-use super::query::{LONG_READ, time};
 use crate::storage::{EndedMembership, RevocationList, StoreError};
 
 /// One statement, so that all parts are of the same moment.

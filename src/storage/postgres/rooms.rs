@@ -1,7 +1,7 @@
 //! Finds, creates, changes, closes and deletes rooms.
 
+use super::call::{LONG_WRITE, Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
-use super::query::{LONG_WRITE, Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::rows::{ROOM_COLUMNS, ROOM_OF_RESULT, ended_memberships_at, room_at};
 use crate::clock;
 use crate::display_name::is_valid_name;

@@ -114,7 +114,7 @@ CREATE INDEX bans_by_user ON room_bans (user_id);
 -- so that changes by psql are in it as well. Every parlor polls it.
 CREATE TABLE events (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- Rows become visible in the order of commits, which is not the order of ids: whoever polls goes by this.
+    -- Rows become visible in the order of commits, which is not the order of ids: polls use this column.
     xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),
     at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The process of parlor that wrote the change; NULL for other programs.

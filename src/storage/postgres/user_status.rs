@@ -1,8 +1,8 @@
 //! Disables, enables and deletes users. A deleted user leaves the id behind, so that an old token or
 //! credential grants nothing.
 
+use super::call::{LONG_WRITE, Parameters, REPEATABLE_WRITE, Text, time};
 use super::database::Database;
-use super::query::{LONG_WRITE, Parameters, REPEATABLE_WRITE, Text, time};
 use super::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
 use crate::storage::limits::DELETED_USER_NAME;
 use crate::storage::{RemovedUser, StoreError, User};

@@ -1,7 +1,7 @@
 //! Finds and creates users, and sets passwords.
 
+use super::call::{READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
-use super::query::{READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
 use crate::clock;
 use crate::display_name::{self, is_valid_name};
@@ -58,7 +58,7 @@ impl Database {
             created_at: clock::now().unix,
         };
         let sql = "SELECT create_user($1, $2, $3, $4, $5, $6)";
-        let parameters: super::query::Parameters<'_> = &[
+        let parameters: super::call::Parameters<'_> = &[
             &user.id,
             &user.name,
             &user.display_name,
@@ -93,7 +93,7 @@ impl Database {
              WHERE u.id = $1 AND u.deleted_at IS NULL AND u.guest_until IS NULL
              RETURNING {USER_COLUMNS}"
         );
-        let parameters: super::query::Parameters<'_> = &[&Text(id), &Text(hash), &time(unix)];
+        let parameters: super::call::Parameters<'_> = &[&Text(id), &Text(hash), &time(unix)];
         self.query_opt(REPEATABLE_WRITE, &sql, parameters, |row| user_at(row, 0))
             .await
     }
@@ -103,7 +103,7 @@ impl Database {
             "UPDATE users u SET token_generation = u.token_generation + 1, tokens_from = $2
              WHERE u.id = $1 AND u.deleted_at IS NULL RETURNING {USER_COLUMNS}"
         );
-        let parameters: super::query::Parameters<'_> = &[&Text(id), &time(unix)];
+        let parameters: super::call::Parameters<'_> = &[&Text(id), &time(unix)];
         self.query_opt(REPEATABLE_WRITE, &sql, parameters, |row| user_at(row, 0))
             .await
     }
@@ -120,7 +120,7 @@ impl Database {
         let display_name = display_name.as_deref().unwrap_or(id);
         let sql = format!("SELECT {USER_COLUMNS} FROM provision_user($1, $2, $3) u");
         let now = time(clock::now().unix);
-        let parameters: super::query::Parameters<'_> = &[&Text(id), &Text(display_name), &now];
+        let parameters: super::call::Parameters<'_> = &[&Text(id), &Text(display_name), &now];
         let user = self
             .query_one(REPEATABLE_WRITE, &sql, parameters, |row| user_at(row, 0))
             .await?;

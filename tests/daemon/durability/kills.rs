@@ -1,4 +1,5 @@
-//! SIGKILL again and again under a load of joins, leaves and messages.
+//! SIGKILL again and again under a load of joins, leaves and messages: of parlor, on both stores, and of
+//! PostgreSQL.
 
 use std::collections::HashSet;
 use std::process::{Command, Stdio};
@@ -6,10 +7,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use serde_json::json;
 
 use crate::support::http::Client;
+use crate::support::postgres::Server;
 use crate::support::{Builder, DEADLINE, Daemon};
 
 /// Kills in a normal run; the variable `KILLS` asks for others (`tests/long/kills`).
@@ -65,6 +66,9 @@ impl Person {
         let Some(answer) = self.client.attempt(&path, &json!({})) else {
             return false;
         };
+        if answer.status == 503 {
+            return false;
+        }
         assert!(matches!(answer.status, 200 | 201 | 204), "{answer:?}");
         self.member = wish;
         self.attempted = None;
@@ -115,7 +119,7 @@ impl Load {
             .client
             .attempt(&path, &json!({ "content": content }));
         match written.map(|answer| answer.status) {
-            None => false,
+            None | Some(503) => false,
             Some(201) => {
                 self.fresh.push(content);
                 true
@@ -131,17 +135,58 @@ impl Load {
     }
 }
 
-#[test]
-fn acknowledged_changes_survive_every_kill() {
-    let kills = std::env::var("KILLS").map_or(KILLS, |text| text.parse().expect("a number"));
-    let mut daemon = Builder::new()
+fn builder() -> Builder {
+    Builder::new()
         .env("PARLOR_ROOMS__MAX_MESSAGES", "0")
         .env("PARLOR_LOG__LEVEL", "info")
-        .start();
+}
+
+fn kills() -> usize {
+    std::env::var("KILLS").map_or(KILLS, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn acknowledged_changes_survive_every_kill() {
+    survive_kills(builder().start());
+}
+
+#[test]
+fn acknowledged_changes_survive_every_kill_on_postgres() {
+    survive_kills(builder().on(Server::start()).start());
+}
+
+#[test]
+fn acknowledged_changes_survive_every_kill_of_the_postgres_server() {
+    let server = Server::start();
+    let daemon = builder().on(server).start();
+    let mut loads: Vec<_> = (0..THREADS).map(|name| Load::new(&daemon, name)).collect();
+    let mut seen = 0;
+    for kill in 1..=kills() {
+        load_and_kill(&mut loads, kill, || server.kill());
+        server.restart();
+        wait_until_ready(&daemon);
+        seen = check(&daemon, &mut loads, seen);
+    }
+    check_all(&daemon, &loads);
+}
+
+fn wait_until_ready(daemon: &Daemon) {
+    let client = Client::new(daemon.http());
+    for _ in 0..600 {
+        if client.get("/readyz").status == 200 {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("not ready: {:?}", client.get("/readyz"));
+}
+
+fn survive_kills(mut daemon: Daemon) {
+    let kills = kills();
     let mut loads: Vec<_> = (0..THREADS).map(|name| Load::new(&daemon, name)).collect();
     let mut seen = 0;
     for kill in 1..=kills {
-        load_and_kill(&daemon, &mut loads, kill);
+        load_and_kill(&mut loads, kill, || daemon.signal("KILL"));
         let starting = daemon.command(&["serve"]);
         daemon = daemon.restart_after(|| {
             if kill % 5 == 0 {
@@ -157,8 +202,8 @@ fn acknowledged_changes_survive_every_kill() {
     check_all(&daemon, &loads);
 }
 
-/// Lets all threads ask, and kills the daemon in the middle of it.
-fn load_and_kill(daemon: &Daemon, loads: &mut [Load], kill: usize) {
+/// Lets all threads ask, and calls `end`, which kills, in the middle of it.
+fn load_and_kill(loads: &mut [Load], kill: usize, end: impl FnOnce()) {
     let (sender, acknowledged) = channel();
     thread::scope(|scope| {
         for load in loads.iter_mut() {
@@ -172,7 +217,7 @@ fn load_and_kill(daemon: &Daemon, loads: &mut [Load], kill: usize) {
         }
         // One answer is often sent together with others: this spreads the kills over what follows.
         thread::sleep(Duration::from_micros(kill as u64 * 7919 % 10_000));
-        daemon.signal("KILL");
+        end();
     });
 }
 
@@ -188,14 +233,13 @@ fn kill_at_the_start(mut starting: Command, kill: usize) {
 /// The database is whole, memberships are as acknowledged, and so are the messages of this round:
 /// those behind the id `seen`. Gives the last id.
 fn check(daemon: &Daemon, loads: &mut [Load], seen: i64) -> i64 {
-    let database = open(daemon);
-    let whole: String = one(&database, "PRAGMA integrity_check");
-    let dangling: i64 = one(&database, "SELECT count(*) FROM pragma_foreign_key_check");
-    assert_eq!((whole.as_str(), dangling), ("ok", 0));
-    let members = texts(
-        &database,
-        "SELECT user_id FROM room_participants WHERE left_at IS NULL",
-    );
+    if !daemon.is_on_postgres() {
+        assert_eq!(daemon.query("PRAGMA integrity_check"), ["ok"]);
+        let dangling = "SELECT \"table\" FROM pragma_foreign_key_check";
+        assert!(daemon.query(dangling).is_empty());
+    }
+    let members = "SELECT user_id FROM room_participants WHERE left_at IS NULL";
+    let members: HashSet<_> = daemon.query(members).into_iter().collect();
     for person in loads.iter_mut().flat_map(Load::people) {
         let is_member = members.contains(&person.id);
         assert!(
@@ -209,23 +253,23 @@ fn check(daemon: &Daemon, loads: &mut [Load], seen: i64) -> i64 {
         person.attempted = None;
     }
     let contents = format!("SELECT content FROM room_messages WHERE id > {seen}");
-    let contents = texts(&database, &contents);
+    let contents: HashSet<_> = daemon.query(&contents).into_iter().collect();
     for load in loads {
         for content in load.fresh.drain(..) {
             assert!(contents.contains(&content), "the message {content} is lost");
             load.acknowledged.push(content);
         }
     }
-    one(&database, "SELECT coalesce(max(id), 0) FROM room_messages")
+    let last = "SELECT CAST(coalesce(max(id), 0) AS text) FROM room_messages";
+    daemon.query(last)[0].parse().expect("a number")
 }
 
 /// After all kills: every message is there that was ever acknowledged, and once; and the daemon
 /// says of the members what the database says.
 fn check_all(daemon: &Daemon, loads: &[Load]) {
-    let database = open(daemon);
-    let contents = texts(&database, "SELECT content FROM room_messages");
-    let count: i64 = one(&database, "SELECT count(*) FROM room_messages");
-    assert_eq!(count, contents.len() as i64, "a message was written twice");
+    let all = daemon.query("SELECT content FROM room_messages");
+    let contents: HashSet<_> = all.iter().collect();
+    assert_eq!(all.len(), contents.len(), "a message was written twice");
     for load in loads {
         assert!(!load.acknowledged.is_empty(), "a thread got nothing done");
         for content in &load.acknowledged {
@@ -241,22 +285,4 @@ fn check_all(daemon: &Daemon, loads: &[Load]) {
     let people = loads.iter().flat_map(|l| l.movers.iter().chain(&l.writers));
     let members = people.filter(|person| person.member);
     assert_eq!(reported, members.map(|person| person.id.clone()).collect());
-}
-
-fn open(daemon: &Daemon) -> Connection {
-    let path = daemon.data_dir().join("parlor.db");
-    let database = Connection::open(path).expect("the database opens");
-    database.busy_timeout(DEADLINE).expect("a deadline");
-    database
-}
-
-fn one<T: rusqlite::types::FromSql>(database: &Connection, sql: &str) -> T {
-    let found = database.query_row(sql, (), |row| row.get(0));
-    found.unwrap_or_else(|error| panic!("{sql}: {error}"))
-}
-
-fn texts(database: &Connection, sql: &str) -> HashSet<String> {
-    let mut statement = database.prepare(sql).expect("SQL");
-    let rows = statement.query_map((), |row| row.get(0)).expect("rows");
-    rows.collect::<Result<_, _>>().expect("texts")
 }

@@ -11,4 +11,5 @@ mod http;
 mod messages;
 mod opening;
 mod reload;
+mod store_faults;
 mod world;

@@ -4,6 +4,7 @@
 mod changes;
 mod faults;
 mod schema;
+mod tls;
 
 use std::time::Duration;
 
