@@ -9,5 +9,6 @@ mod commands;
 mod config;
 mod credentials;
 mod settings_documents;
+mod store;
 #[path = "../support/mod.rs"]
 mod support;

@@ -24,7 +24,7 @@ const DEFAULT_PORT: u16 = 5432;
 /// Obeys commands on standard input. When it closes (its other end is in the process of the tests alone), the
 /// server ends, and its directory is removed.
 const RUN: &str = r#"
-    trap '' INT
+    trap '' INT HUP TERM
     while read -r command argument; do
         case $command in
         start)

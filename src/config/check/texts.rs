@@ -47,6 +47,12 @@ pub(super) fn names_and_paths(config: &Config, violations: &mut Violations) {
 }
 
 pub(super) fn secrets(config: &Config, violations: &mut Violations) {
+    let password = config.store.password.as_ref();
+    violations.require(
+        password.is_none_or(|password| !password.expose().trim().is_empty()),
+        "store.password",
+        "must not be blank: leave the key out instead",
+    );
     let newest = config
         .auth
         .secret
