@@ -10,6 +10,10 @@ use crate::token::MAX_UNIX_SECONDS;
 
 /// Timeout of a call; the server's own (`statement_timeout`) is shorter.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The server's timeout of a statement.
+pub(super) const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '4s'";
+/// The same for a call that reads or changes any number of rows.
+pub(super) const LONG_STATEMENT_TIMEOUT: &str = "SET statement_timeout = '18s'";
 /// Timeout of a call that reads or changes any number of rows.
 const LONG_CALL_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];

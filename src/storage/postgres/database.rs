@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
 
-use super::call::WRITE;
+use super::call::{STATEMENT_TIMEOUT, WRITE};
 use super::changes::Poller;
 use super::doubt::{Doubt, DoubtGuard};
 use super::error::{Failure, ServerName};
@@ -31,8 +31,9 @@ const START_PAUSE: Duration = Duration::from_millis(250);
 
 /// Settings of each connection. The server cancels a statement before parlor stops waiting for it, and ends a
 /// transaction whose client is gone.
-const SESSION: &str = "SET search_path = parlor; SET TimeZone = 'UTC'; SET client_min_messages = warning;
-    SET statement_timeout = '4s'; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '10s'";
+const SESSION: &str =
+    "SET search_path = parlor; SET TimeZone = 'UTC'; SET client_min_messages = warning;
+    SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '10s'";
 
 /// The database of a PostgreSQL server. Clones share its connections.
 #[derive(Clone)]
@@ -152,7 +153,7 @@ fn pool(options: &PostgresOptions, server: &ServerName, origin: &str) -> Result<
             Manager::from_config(config, Rustls(tls), manager)
         }
     };
-    let session = format!("{SESSION}; SET parlor.origin = '{origin}'");
+    let session = format!("{SESSION}; {STATEMENT_TIMEOUT}; SET parlor.origin = '{origin}'");
     let pool = Pool::builder(manager)
         .max_size(options.max_connections)
         .timeouts(Timeouts {

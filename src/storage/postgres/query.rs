@@ -1,9 +1,10 @@
 //! Runs calls: one statement with its parameters each.
 
 use deadpool_postgres::{Client, Object};
+use futures_util::future::join3;
 use tokio_postgres::Row;
 
-use super::call::{Call, Parameters};
+use super::call::{Call, LONG_STATEMENT_TIMEOUT, Parameters, STATEMENT_TIMEOUT};
 use super::database::Database;
 use super::error::{Effect, Failure};
 use crate::clock;
@@ -93,11 +94,11 @@ impl Database {
             &self.times().reads
         };
         let queued_at = clock::now().mono;
-        let mut client = self.client().await?;
+        let client = self.client().await?;
         let started_at = clock::now().mono;
         times.observe_wait(started_at.since(queued_at));
         let timeout = call.timeout();
-        let run = run(&mut client, call, sql, parameters);
+        let run = run(&client, call, sql, parameters);
         let answer = tokio::time::timeout(timeout, run).await;
         times.observe_work(clock::now().mono.since(started_at));
         match answer {
@@ -116,21 +117,25 @@ impl Database {
 }
 
 async fn run(
-    client: &mut Client,
+    client: &Client,
     call: Call,
     sql: &str,
     parameters: Parameters<'_>,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let statement = client.prepare_cached(sql).await?;
     if !call.is_long {
-        let statement = client.prepare_cached(sql).await?;
         return client.query(&statement, parameters).await;
     }
-    let transaction = client.transaction().await?;
-    transaction
-        .batch_execute("SET LOCAL statement_timeout = '18s'")
-        .await?;
-    let statement = transaction.prepare_cached(sql).await?;
-    let rows = transaction.query(&statement, parameters).await?;
-    transaction.commit().await?;
+    // Sent together. A transaction would hold its locks until parlor has read the answer and sent the commit.
+    let (raised, rows, lowered) = join3(
+        client.batch_execute(LONG_STATEMENT_TIMEOUT),
+        client.query(&statement, parameters),
+        client.batch_execute(STATEMENT_TIMEOUT),
+    )
+    .await;
+    raised?;
+    let rows = rows?;
+    // The statement has taken effect, and the next call reports a lost connection.
+    let _ = lowered;
     Ok(rows)
 }

@@ -61,6 +61,33 @@ async fn a_file_of_schema_1_is_migrated_with_every_row() {
 }
 
 #[tokio::test]
+async fn a_file_of_schema_2_is_migrated_with_every_row() {
+    let dir = first_schema();
+    let path = dir.path().join(FILE_NAME);
+    let file = Connection::open(&path).unwrap();
+    file.execute_batch(include_str!("../schema_2.sql")).unwrap();
+    file.execute_batch(
+        "PRAGMA user_version = 2;
+         UPDATE room_participants SET left_at = '2025-02-01T00:00:00Z',
+                kicked_until = '2999-01-01T00:00:00Z' WHERE user_id = 'gast';
+         UPDATE room_invites SET revoked_at = '2025-02-01T00:00:00Z'",
+    )
+    .unwrap();
+    drop(file);
+    let store = Store::open(&path).unwrap();
+    let fixture = Fixture {
+        store,
+        dir,
+        database: None,
+    };
+    assert_eq!(fixture.members("r").await, ["alice"]);
+    let kicked = fixture.store.admission("r", "gast", NOW).await.unwrap();
+    assert!(matches!(kicked.removal, Some(Removal::Kicked { .. })));
+    assert_eq!((kicked.generation, kicked.ever_member), (1, true));
+    assert_eq!(fixture.store.invites(Some("r"), NOW, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn only_those_disabled_before_the_migration_have_ended_tokens() {
     let dir = first_schema();
     let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();

@@ -10,4 +10,4 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::storage::tests::{FILE_NAME, Fixture, NOW};
-use crate::storage::{JoinError, JoinGrant, Store, StoreError};
+use crate::storage::{JoinError, JoinGrant, Removal, Store, StoreError};
