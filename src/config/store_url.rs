@@ -55,10 +55,17 @@ impl StoreUrl {
     /// Returns the mode of the URL, or the default: `verify-full`, and no TLS on a Unix socket or a loopback
     /// address.
     pub fn ssl_mode(&self) -> SslMode {
-        self.ssl_mode.unwrap_or_else(|| match self.client_config() {
-            Ok(config) if config.get_hosts().iter().all(is_local) => SslMode::Disable,
-            _ => SslMode::VerifyFull,
+        self.ssl_mode.unwrap_or(if self.is_local() {
+            SslMode::Disable
+        } else {
+            SslMode::VerifyFull
         })
+    }
+
+    /// Whether every host is a Unix socket, `localhost` or a loopback address.
+    pub fn is_local(&self) -> bool {
+        self.client_config()
+            .is_ok_and(|config| config.get_hosts().iter().all(is_local))
     }
 }
 

@@ -94,8 +94,8 @@ async fn open_database(
 ) -> Result<Target, Failure> {
     let existing = DataDir::open(data_dir)?;
     let path = data_dir.display();
-    let is_remote = config.store.url.is_some();
-    if !creates_database && !is_remote && !existing.has_database() {
+    let url = config.store.url.as_ref().map(ToString::to_string);
+    if !creates_database && url.is_none() && !existing.has_database() {
         return Err(Failure::new(format!(
             "there is no database in {path}: `parlor serve` creates it"
         )));
@@ -104,13 +104,17 @@ async fn open_database(
     let context = Context::Offline(Box::new(
         OfflineContext::open(config, data_dir, served).await?,
     ));
+    let place = match url {
+        Some(url) => format!("{url}, with the data directory {path}"),
+        None => format!("in {path}"),
+    };
     let remark = if served {
         format!(
-            "Using the database in {path}: the server that runs there does not answer at its \
+            "Using the database {place}: the server that runs there does not answer at its \
          socket, but applies the change within half a second."
         )
     } else {
-        format!("Using the database in {path}: no server is running there.")
+        format!("Using the database {place}: no server is running there.")
     };
     Ok(Target {
         client: AdminClient::Offline(context),

@@ -2,6 +2,7 @@
 
 mod relay;
 mod secrets;
+mod store;
 mod web;
 
 use super::value_source::Violation;
@@ -9,7 +10,7 @@ use super::{Config, ValueSources, acme, tls};
 
 /// Returns a warning for every risky value of `config`.
 pub(super) fn check(config: &Config, value_sources: &ValueSources) -> Vec<Violation> {
-    let checks: [fn(&Config) -> Vec<Violation>; 13] = [
+    let checks: [fn(&Config) -> Vec<Violation>; 15] = [
         secrets::short_secrets,
         secrets::reused_secret,
         web::relative_data_dir,
@@ -23,6 +24,8 @@ pub(super) fn check(config: &Config, value_sources: &ValueSources) -> Vec<Violat
         tls::warnings,
         acme::warnings,
         relay::many_ice_urls,
+        store::unverified_store,
+        store::store_without_url,
     ];
     let found = checks.iter().flat_map(|check| check(config));
     found
@@ -42,6 +45,25 @@ mod tests {
         violations
             .map(|violation| format!("{} {}", violation.key, violation.text))
             .collect()
+    }
+
+    #[test]
+    fn a_database_elsewhere_without_verification_gets_a_warning() {
+        for (url, warned) in [
+            ("postgres://u@db/x", false),
+            ("postgres://u@db/x?sslmode=verify-ca", false),
+            ("postgres://u@localhost/x?sslmode=disable", false),
+            ("postgres://u@db/x?sslmode=disable", true),
+            ("postgres://u@db/x?sslmode=require", true),
+        ] {
+            let found = report(|config| config.store.url = Some(url.parse().unwrap()));
+            assert_eq!(found.len(), usize::from(warned), "{url}: {found:?}");
+        }
+        let unused = report(|config| config.store.ca_file = Some("ca.pem".into()));
+        assert_eq!(
+            unused,
+            ["store.ca_file is set, but store.url is not, so it has no effect"]
+        );
     }
 
     #[test]

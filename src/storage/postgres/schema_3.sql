@@ -110,7 +110,7 @@ CREATE TABLE room_bans (
 
 CREATE INDEX bans_by_user ON room_bans (user_id);
 
--- The outbox: one row for each change that acts on connections, written by triggers in the transaction of the change,
+-- Events: one row for each change that acts on connections, written by triggers in the transaction of the change,
 -- so that changes by psql are in it as well. Every parlor polls it.
 CREATE TABLE events (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

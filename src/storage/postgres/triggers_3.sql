@@ -1,4 +1,4 @@
--- Triggers that write the outbox, and count the generations of memberships. They name the schema, because other
+-- Triggers that write events, and count the generations of memberships. They name the schema, because other
 -- programs (psql) have another search path.
 
 CREATE FUNCTION count_generation() RETURNS trigger LANGUAGE plpgsql AS $$
