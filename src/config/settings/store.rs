@@ -29,7 +29,7 @@ settings! {
         /// authorities of the system.
         ca_file: Option<PathBuf> = None, Restart, example "/etc/parlor/authority.pem";
 
-        /// The maximum number of connections to the PostgreSQL server.
+        /// The maximum number of connections to the PostgreSQL server, besides one that polls for changes.
         max_connections: usize = 16, Restart;
     }
 }

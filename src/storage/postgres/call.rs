@@ -12,7 +12,7 @@ use crate::token::MAX_UNIX_SECONDS;
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The server's timeout of a statement.
 pub(super) const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '4s'";
-/// The same for a call that reads or changes any number of rows.
+/// The server's timeout of a statement that reads or changes any number of rows.
 pub(super) const LONG_STATEMENT_TIMEOUT: &str = "SET statement_timeout = '18s'";
 /// Timeout of a call that reads or changes any number of rows.
 const LONG_CALL_TIMEOUT: Duration = Duration::from_secs(20);

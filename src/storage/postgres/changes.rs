@@ -14,6 +14,8 @@ use crate::storage::StoreError;
 
 /// Interval of the polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Maximum number of events that one deletion takes.
+const CLEANUP_ROWS: i64 = 10_000;
 /// Interval of the deletions of old events.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -28,12 +30,14 @@ const POLL: &str = "
     LEFT JOIN events e ON e.xid >= $1::text::xid8 AND e.xid < pg_snapshot_xmax(now.snapshot)
          AND e.origin IS DISTINCT FROM $2";
 
-/// Deletes old events, a part at a time. Other processes may delete at the same time.
+/// Deletes old events, a part at a time; returns their number.
 const CLEANUP: &str = "
-    DELETE FROM events WHERE id IN (
-        SELECT id FROM (SELECT id, at FROM events ORDER BY id LIMIT 10000) oldest
-        WHERE at < now() - interval '1 hour')
-    AND pg_try_advisory_xact_lock(hashtext('parlor.events'))";
+    WITH deleted AS (
+        DELETE FROM events WHERE id IN (
+            SELECT id FROM (SELECT id, at FROM events ORDER BY id LIMIT $1) oldest
+            WHERE at < now() - interval '1 hour')
+        RETURNING id)
+    SELECT count(*) FROM deleted";
 
 /// Polls for changes.
 pub(super) struct Poller {
@@ -46,25 +50,26 @@ pub(super) struct Poller {
     next: String,
     /// Events at or after `next` that were seen already.
     seen: HashSet<i64>,
-    cleaned_at: Mono,
+    /// `None` before the first deletion.
+    cleaned_at: Option<Mono>,
 }
 
 impl Poller {
     /// Every later commit of another process is reported.
     pub(super) async fn start(
-        pool: &Pool,
+        pool: Pool,
         server: &ServerName,
         origin: &str,
         doubt: &Doubt,
     ) -> Result<Poller, StoreError> {
         let mut poller = Poller {
-            pool: pool.clone(),
+            pool,
             server: server.clone(),
             origin: origin.to_owned(),
             doubt: doubt.clone(),
             next: String::new(),
             seen: HashSet::new(),
-            cleaned_at: clock::now().mono,
+            cleaned_at: None,
         };
         poller.restart().await?;
         Ok(poller)
@@ -135,12 +140,19 @@ impl Poller {
 
     async fn clean_up(&mut self) {
         let now = clock::now().mono;
-        if now.since(self.cleaned_at) < CLEANUP_INTERVAL {
+        if self
+            .cleaned_at
+            .is_some_and(|cleaned_at| now.since(cleaned_at) < CLEANUP_INTERVAL)
+        {
             return;
         }
-        self.cleaned_at = now;
         // The next poll reports a failure of the server.
-        let _ = self.call(CLEANUP, &[]).await;
+        let rows = self.call(CLEANUP, &[&CLEANUP_ROWS]).await;
+        let deleted = rows.ok().and_then(|rows| rows.first()?.try_get(0).ok());
+        // More of them are deleted after the next poll.
+        if deleted != Some(CLEANUP_ROWS) {
+            self.cleaned_at = Some(now);
+        }
     }
 
     async fn call(

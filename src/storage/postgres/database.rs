@@ -62,13 +62,15 @@ impl Database {
     pub(crate) async fn open(options: &PostgresOptions) -> Result<Database, StoreError> {
         let server = ServerName(options.url.to_string().into());
         let origin = uuid::Uuid::new_v4().to_string();
-        let pool = pool(options, &server, &origin)?;
+        let pool = open_pool(options, options.max_connections, &server, &origin)?;
+        // A connection of its own: changes are noticed while all others are in use.
+        let polled = open_pool(options, 1, &server, &origin)?;
         first_connection(&pool, &server).await?;
         schema::migrate(&pool, &server).await?;
         let doubt = Doubt::default();
-        let polled = Poller::start(&pool, &server, &origin, &doubt).await?;
+        let poller = Poller::start(polled, &server, &origin, &doubt).await?;
         let (changed, changes) = watch::channel(0);
-        let poller = tokio::spawn(polled.run(changed));
+        let poller = tokio::spawn(poller.run(changed));
         Ok(Database {
             inner: Arc::new(Inner {
                 pool,
@@ -116,7 +118,12 @@ impl Database {
     }
 }
 
-fn pool(options: &PostgresOptions, server: &ServerName, origin: &str) -> Result<Pool, StoreError> {
+fn open_pool(
+    options: &PostgresOptions,
+    size: usize,
+    server: &ServerName,
+    origin: &str,
+) -> Result<Pool, StoreError> {
     let mut config = options
         .url
         .client_config()
@@ -155,7 +162,7 @@ fn pool(options: &PostgresOptions, server: &ServerName, origin: &str) -> Result<
     };
     let session = format!("{SESSION}; {STATEMENT_TIMEOUT}; SET parlor.origin = '{origin}'");
     let pool = Pool::builder(manager)
-        .max_size(options.max_connections)
+        .max_size(size)
         .timeouts(Timeouts {
             wait: Some(CONNECT_TIMEOUT),
             create: Some(CONNECT_TIMEOUT),

@@ -92,3 +92,21 @@ async fn an_open_transaction_holds_no_change_back() {
     slow.batch_execute("COMMIT").await.unwrap();
     assert_eq!(noticed(&mut changes).await, 2);
 }
+
+#[tokio::test]
+async fn events_of_the_last_hour_stay_and_older_ones_are_deleted() {
+    let database = server().create(None);
+    drop(connect(&database).await.unwrap());
+    database.sql(
+        "INSERT INTO parlor.events (kind, at)
+         SELECT 'old', now() - interval '61 minutes' FROM generate_series(1, 15000);
+         INSERT INTO parlor.events (kind, at) VALUES ('young', now() - interval '59 minutes')",
+    );
+    let _store = connect(&database).await.unwrap();
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while database.sql("SELECT count(*) FROM parlor.events") != "1" {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(database.sql("SELECT kind FROM parlor.events"), "young");
+}

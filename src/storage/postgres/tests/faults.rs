@@ -120,3 +120,39 @@ async fn a_server_that_cannot_be_used_is_named_without_its_password() {
     assert!(matches!(error, StoreError::ServerRefused { .. }), "{error}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }
+
+#[tokio::test]
+async fn a_full_disk_and_a_read_only_server_are_named() {
+    let fixture = Fixture::postgres().await;
+    let store = &fixture.store;
+    // In place of a disk that is full.
+    fixture.sql(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full';
+         END $$;
+         CREATE TRIGGER fail BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION fail()",
+    );
+    let full = store
+        .provision("alice", None)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(full.contains("is full"), "{full}");
+    fixture.sql("DROP TRIGGER fail ON users");
+    store.provision("alice", None).await.unwrap();
+    let database = fixture.database.as_ref().unwrap();
+    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    database.sql(&format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = on"
+    ));
+    // New connections have the setting.
+    let read_only = fixture.second_store().await;
+    let refused = [
+        read_only.check_writable().await.unwrap_err(),
+        read_only.sign_out("alice", NOW).await.unwrap_err(),
+    ];
+    for error in refused {
+        assert!(matches!(error, StoreError::ServerReadOnly(_)), "{error}");
+    }
+    assert_eq!(read_only.users().await.unwrap().len(), 1);
+}
