@@ -28,6 +28,7 @@ macro_rules! on_every_backend {
 
 mod copies;
 mod invites;
+mod lists;
 mod members;
 mod model;
 mod names;
