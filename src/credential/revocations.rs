@@ -131,6 +131,11 @@ impl Revocations {
             .clone()
     }
 
+    /// Whether the current set is this one.
+    pub fn is_current(&self, revoked: &RevokedSet) -> bool {
+        *self.inner.read().unwrap_or_else(PoisonError::into_inner) == *revoked
+    }
+
     /// Replaces the set with that of the database, and returns the previous one.
     pub fn replace(&self, revoked: RevokedSet) -> RevokedSet {
         self.write(|known| std::mem::replace(known, revoked))

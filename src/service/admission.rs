@@ -4,7 +4,7 @@ use super::app::App;
 use super::auth::{AuthError, RoomAccess};
 use crate::clock;
 use crate::room::CloseCode;
-use crate::storage::{Admission, Removal, Room};
+use crate::storage::{Admission, Removal, Room, StoreError};
 use crate::token::{Issue, valid_room_id};
 
 /// A user who may connect to a room.
@@ -57,17 +57,27 @@ pub async fn check_access(
     room: &str,
     issue: Option<Issue>,
 ) -> Result<(), CloseCode> {
+    let access = read_access(app, user, room, issue).await;
+    access.map_err(|error| close_code(error.into()))?
+}
+
+/// As [`check_access`], but a failure of the store decides nothing.
+pub(super) async fn read_access(
+    app: &App,
+    user: &str,
+    room: &str,
+    issue: Option<Issue>,
+) -> Result<Result<(), CloseCode>, StoreError> {
     let unix = clock::now().unix;
-    let admission = app.store.admission(room, user, unix).await;
-    let admission = admission.map_err(|error| close_code(error.into()))?;
-    match &admission.user {
+    let admission = app.store.admission(room, user, unix).await?;
+    Ok(match &admission.user {
         Some(user) if user.disabled || user.deleted => Err(CloseCode::Removed),
         Some(user) if !issue.is_none_or(|issue| user.token_cutoff.accepts(issue)) => {
             Err(CloseCode::AuthenticationFailed)
         }
         Some(user) if user.is_active(unix) => check_entry(&RoomStatus::from(&admission)),
         _ => Err(CloseCode::AuthenticationFailed),
-    }
+    })
 }
 
 /// The close code for a failed authentication. Logs the cause.

@@ -3,12 +3,13 @@
 //! The events are the differences between the revocations in the store and the known ones. Then every
 //! connection is checked, for changes that no revocation shows.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::admission::check_access;
+use super::admission::read_access;
 use super::app::App;
 use super::apply::{ChangeSource, LostAccess};
 use super::hub::Hub;
@@ -20,13 +21,17 @@ use crate::storage::{EndedMembership, Store, StoreError};
 
 /// The list of revocations is also read at this interval, to drop guests that the store has deleted.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
+/// Pause before changes that could not be read are read again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Loads the revocations from the store into the relay's list, so that a restart keeps them. Returns
-/// the departures, and the previous revocations.
-pub async fn load_revocations(
-    store: &Store,
-    revocations: &Revocations,
-) -> Result<(Vec<EndedMembership>, RevokedSet), StoreError> {
+/// The store's revocations.
+struct StoredRevocations {
+    revoked: RevokedSet,
+    open_rooms: Vec<String>,
+    departures: Vec<EndedMembership>,
+}
+
+async fn read_revocations(store: &Store) -> Result<StoredRevocations, StoreError> {
     let stored = store.revocations(clock::now().unix).await?;
     let ended = stored.ended_memberships.iter().map(|ended| {
         let pair = (ended.user.as_str().into(), ended.room.as_str().into());
@@ -49,67 +54,181 @@ pub async fn load_revocations(
             .map(|(user, generation)| (user.into(), generation))
             .collect(),
     };
-    revocations.add_rooms(revoked.rooms.iter().map(|room| &**room));
+    Ok(StoredRevocations {
+        revoked,
+        open_rooms: stored.open_rooms,
+        departures: stored.ended_memberships,
+    })
+}
+
+/// Loads the revocations from the store into the relay's list, so that a restart keeps them. Returns
+/// the departures, and the previous revocations.
+pub async fn load_revocations(
+    store: &Store,
+    revocations: &Revocations,
+) -> Result<(Vec<EndedMembership>, RevokedSet), StoreError> {
+    let stored = read_revocations(store).await?;
+    revocations.add_rooms(stored.revoked.rooms.iter().map(|room| &**room));
     revocations.add_rooms(stored.open_rooms.iter().map(String::as_str));
-    Ok((stored.ended_memberships, revocations.replace(revoked)))
+    Ok((stored.departures, revocations.replace(stored.revoked)))
 }
 
 /// Applies the events that follow from each change of another process, until the store closes. After
-/// `shutdown` no connection is checked.
+/// `shutdown` no connection is checked. What could not be read is read again after a pause.
 pub(super) async fn follow(
     app: Arc<App>,
     revocations: Arc<Revocations>,
     shutdown: CancellationToken,
 ) {
     let mut changes = app.store.changes();
+    let mut follower = Follower {
+        app: &app,
+        revocations: &revocations,
+        restored: Vec::new(),
+        unchecked: VecDeque::new(),
+    };
+    let mut has_failed = false;
     loop {
-        let changed = tokio::time::timeout(REFRESH_INTERVAL, changes.changed()).await;
+        let wait = if has_failed {
+            RETRY_PAUSE
+        } else {
+            REFRESH_INTERVAL
+        };
+        let changed = tokio::time::timeout(wait, changes.changed()).await;
         if matches!(changed, Ok(Err(_))) {
             return;
         }
         // Before any list of connections: a user who is connecting just now is in none.
         app.hub.invalidate();
-        if let Err(error) = apply_changes(&app, &revocations).await {
+        let applied = follower.apply_changes().await;
+        if changed.is_ok() {
+            follower.unchecked = connections(&app.hub).collect();
+        }
+        // The future is dropped at the shutdown, which closes every connection.
+        let checked = shutdown.run_until_cancelled(follower.check()).await;
+        if checked.is_none() {
+            follower.unchecked.clear();
+        }
+        let failure = applied.and(checked.unwrap_or(Ok(()))).err();
+        if let Some(error) = failure.as_ref().filter(|_| !has_failed) {
             tracing::error!(%error, "reading the changes of another process failed");
         }
-        if changed.is_ok() {
-            // The future is dropped at the shutdown, which closes every connection.
-            let _ = shutdown.run_until_cancelled(check_connections(&app)).await;
-        }
+        has_failed = failure.is_some();
     }
 }
 
-/// Compares the store's revocations with the known ones, and applies the differences as events.
-async fn apply_changes(app: &App, revocations: &Revocations) -> Result<(), StoreError> {
-    let _exclusive = app.order.exclusive().await;
-    let (departures, before) = load_revocations(&app.store, revocations).await?;
-    let now = revocations.snapshot();
-    let departed = departures.iter().filter(|departure| {
-        let pair = (
-            departure.user.as_str().into(),
-            departure.room.as_str().into(),
-        );
-        before.memberships.get(&pair) != Some(&RevokedGenerations::All)
-    });
-    let events: Vec<_> = user_events(&before, &now)
-        .chain(room_events(&before, &now))
-        .chain(departed.map(left))
-        .collect();
-    for event in events {
-        let lost = lost_access_of(app, &event).await;
-        app.apply(event, ChangeSource::AnotherProcess(lost));
-    }
-    // Last, because a failed read must not prevent the other events.
-    for user in before.users.difference(&now.users) {
-        // A guest whom the store has deleted was not enabled.
-        let found = app.store.find_users(user).await?;
-        if found.iter().any(|known| *known.id == **user) {
-            let user = user.to_string();
-            let source = ChangeSource::AnotherProcess(Vec::new());
-            app.apply(Event::UserEnabled { user }, source);
+/// Applies changes of other processes, and keeps what a failure of the store has left to do.
+struct Follower<'a> {
+    app: &'a App,
+    revocations: &'a Revocations,
+    /// Users who are no longer revoked, and whose events are still to come.
+    restored: Vec<Box<str>>,
+    /// Connections that are still to be checked, as (room, user).
+    unchecked: VecDeque<(Arc<str>, Arc<str>)>,
+}
+
+impl Follower<'_> {
+    /// Compares the store's revocations with the known ones, and applies the differences as events.
+    async fn apply_changes(&mut self) -> Result<(), StoreError> {
+        // Most changes revoke nothing. Without a guard, which would hold back every change of this process.
+        let stored = read_revocations(&self.app.store).await?;
+        if self.restored.is_empty() && self.revocations.is_current(&stored.revoked) {
+            self.revocations
+                .add_rooms(stored.open_rooms.iter().map(String::as_str));
+            return Ok(());
         }
+        let _exclusive = self.app.order.exclusive().await;
+        // Again: this process may have changed the list, or the store, since.
+        let (departures, before) = load_revocations(&self.app.store, self.revocations).await?;
+        let now = self.revocations.snapshot();
+        let restored = before.users.difference(&now.users).cloned();
+        self.restored.extend(restored);
+        self.restored.retain(|user| !now.users.contains(user));
+        let departed = departures.iter().filter(|departure| {
+            let pair = (
+                departure.user.as_str().into(),
+                departure.room.as_str().into(),
+            );
+            before.memberships.get(&pair) != Some(&RevokedGenerations::All)
+        });
+        let events: Vec<_> = user_events(&before, &now)
+            .chain(room_events(&before, &now))
+            .chain(departed.map(left))
+            .collect();
+        for event in events {
+            let lost = self.lost_access_of(&event).await;
+            self.app.apply(event, ChangeSource::AnotherProcess(lost));
+        }
+        // Last, because a failed read must not prevent the other events.
+        while let Some(user) = self.restored.last() {
+            // A guest whom the store has deleted was not enabled.
+            let found = self.app.store.find_users(user).await?;
+            if found.iter().any(|known| *known.id == **user) {
+                let user = user.to_string();
+                let source = ChangeSource::AnotherProcess(Vec::new());
+                self.app.apply(Event::UserEnabled { user }, source);
+            }
+            self.restored.pop();
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Returns the connections of an event's users and rooms that have lost access. Those that cannot be
+    /// checked now are checked later.
+    async fn lost_access_of(&mut self, event: &Event) -> Vec<LostAccess> {
+        let mut lost = Vec::new();
+        let mut connections = connections_of(&self.app.hub, event).into_iter();
+        for (room, user) in connections.by_ref() {
+            match lost_access(self.app, &room, &user).await {
+                Ok(Some(code)) => lost.push(LostAccess { room, user, code }),
+                Ok(None) => {}
+                Err(_) => {
+                    self.unchecked.push_back((room, user));
+                    break;
+                }
+            }
+        }
+        self.unchecked.extend(connections);
+        lost
+    }
+
+    /// Checks connections, and applies an event for each that has lost access otherwise than by the events of
+    /// [`Follower::apply_changes`]: somebody may have written any SQL.
+    async fn check(&mut self) -> Result<(), StoreError> {
+        for _ in 0..self.unchecked.len() {
+            let Some((room, user)) = self.unchecked.pop_front() else {
+                break;
+            };
+            if let Err(error) = self.check_connection(&room, &user).await {
+                // Behind the others, so that it does not hold them back again.
+                self.unchecked.push_back((room, user));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_connection(&self, room: &Arc<str>, user: &Arc<str>) -> Result<(), StoreError> {
+        if lost_access(self.app, room, user).await?.is_none() {
+            return Ok(());
+        }
+        let _ordered = self.app.order.of_user(user).await;
+        // Again: the user may have joined the room before the lock was taken.
+        let Some(code) = lost_access(self.app, room, user).await? else {
+            return Ok(());
+        };
+        let event = Event::AccessLost {
+            user: user.to_string(),
+            room: room.to_string(),
+        };
+        let lost = vec![LostAccess {
+            room: room.clone(),
+            user: user.clone(),
+            code,
+        }];
+        self.app.apply(event, ChangeSource::AnotherProcess(lost));
+        Ok(())
+    }
 }
 
 /// Users who were disabled, deleted or signed out.
@@ -155,17 +274,6 @@ fn left(departure: &EndedMembership) -> Event {
     }
 }
 
-/// Returns the connections of an event's users and rooms that have lost access.
-async fn lost_access_of(app: &App, event: &Event) -> Vec<LostAccess> {
-    let mut lost = Vec::new();
-    for (room, user) in connections_of(&app.hub, event) {
-        if let Some(code) = lost_access(app, &room, &user).await {
-            lost.push(LostAccess { room, user, code });
-        }
-    }
-    lost
-}
-
 /// Returns the connections that an event may end, as (room, user).
 fn connections_of(hub: &Hub, event: &Event) -> Vec<(Arc<str>, Arc<str>)> {
     match event {
@@ -184,42 +292,21 @@ fn connections_of(hub: &Hub, event: &Event) -> Vec<(Arc<str>, Arc<str>)> {
     }
 }
 
-/// Checks every connection, and applies an event for each that has lost access otherwise than by the
-/// events of [`apply_changes`]: somebody may have written any SQL.
-async fn check_connections(app: &App) {
-    for (room, users) in app.hub.occupied_rooms() {
-        for user in users {
-            if lost_access(app, &room, &user).await.is_some() {
-                end_access(app, room.clone(), user).await;
-            }
-        }
-    }
+/// All connections, as (room, user).
+fn connections(hub: &Hub) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+    let rooms = hub.occupied_rooms().into_iter();
+    rooms.flat_map(|(room, users)| users.into_iter().map(move |user| (room.clone(), user)))
 }
 
-/// Applies the event of a user who has lost access to a room.
-async fn end_access(app: &App, room: Arc<str>, user: Arc<str>) {
-    let _ordered = app.order.of_user(&user).await;
-    // Again: the user may have joined the room before the lock was taken.
-    let Some(code) = lost_access(app, &room, &user).await else {
-        return;
-    };
-    let event = Event::AccessLost {
-        user: user.to_string(),
-        room: room.to_string(),
-    };
-    let lost = vec![LostAccess { room, user, code }];
-    app.apply(event, ChangeSource::AnotherProcess(lost));
-}
-
-/// Returns the close code if a connected user may no longer be in a room. The store decides.
-async fn lost_access(app: &App, room: &str, user: &str) -> Option<CloseCode> {
+/// Returns the close code if a connected user may no longer be in a room. The store decides: its failure
+/// disconnects nobody.
+async fn lost_access(app: &App, room: &str, user: &str) -> Result<Option<CloseCode>, StoreError> {
     // `None` for users who are expected back after a restart.
     let issue = app.hub.issue(room, user);
-    match check_access(app, user, room, issue).await {
-        // A failure of the server must not disconnect users.
-        Ok(()) | Err(CloseCode::ConnectionError) => None,
+    Ok(match read_access(app, user, room, issue).await? {
+        Ok(()) => None,
         // The user may have reconnected with a new token meanwhile.
         Err(CloseCode::AuthenticationFailed) if app.hub.issue(room, user) != issue => None,
         Err(code) => Some(code),
-    }
+    })
 }
