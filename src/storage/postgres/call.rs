@@ -25,12 +25,15 @@ pub(super) struct Call {
     /// Whether the call may run again although it may have taken effect.
     pub(super) is_repeatable: bool,
     pub(super) is_long: bool,
+    /// Whether all connections are checked again if its effect stays unknown.
+    pub(super) can_doubt: bool,
 }
 
 pub(super) const READ: Call = Call {
     is_write: false,
     is_repeatable: true,
     is_long: false,
+    can_doubt: false,
 };
 pub(super) const LONG_READ: Call = Call {
     is_long: true,
@@ -40,6 +43,7 @@ pub(super) const WRITE: Call = Call {
     is_write: true,
     is_repeatable: false,
     is_long: false,
+    can_doubt: true,
 };
 /// A write that has the same effect twice as once.
 pub(super) const REPEATABLE_WRITE: Call = Call {
@@ -52,6 +56,14 @@ pub(super) const LONG_WRITE: Call = Call {
 };
 
 impl Call {
+    /// The same for a write that changes nobody's access.
+    pub(super) const fn without_doubt(self) -> Call {
+        Call {
+            can_doubt: false,
+            ..self
+        }
+    }
+
     pub(super) fn timeout(self) -> Duration {
         if self.is_long {
             LONG_CALL_TIMEOUT

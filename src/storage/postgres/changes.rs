@@ -1,6 +1,5 @@
 //! Notices changes by other processes: polls the table `events`, and counts.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
@@ -18,17 +17,24 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const CLEANUP_ROWS: i64 = 10_000;
 /// Interval of the deletions of old events.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
+/// After a longer time without a poll, events may have been deleted unread.
+const MAX_GAP: Duration = Duration::from_secs(50 * 60);
+/// How long the effect of a write stays in doubt: longer than every timeout of the server. A commit that hangs longer
+/// (on a synchronous standby, say) is noticed by the hourly refresh alone.
+const DOUBT_LENGTH: Duration = Duration::from_secs(25);
 
-/// Events by others since a transaction, and the transaction to continue from.
+/// The current snapshot, and whether transactions that ended since an earlier one left events: those of others, or
+/// of this process as well.
 ///
-/// Rows become visible in the order of commits, not of ids or transactions. So a poll reads everything since the
-/// oldest transaction that was still running at the last poll, and skips the events that it has seen. Events with
-/// transactions of the future come from a dump of another server.
+/// Rows become visible in the order of commits, not of ids or transactions; a snapshot names exactly the transactions
+/// that had ended. Events with transactions of the future come from a dump of another server.
 const POLL: &str = "
-    SELECT pg_snapshot_xmin(now.snapshot)::text, e.id
-    FROM (SELECT pg_current_snapshot() AS snapshot) now
-    LEFT JOIN events e ON e.xid >= $1::text::xid8 AND e.xid < pg_snapshot_xmax(now.snapshot)
-         AND e.origin IS DISTINCT FROM $2";
+    SELECT pg_current_snapshot()::text, EXISTS (
+        SELECT 1 FROM events
+        WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+          AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+          AND xid < pg_snapshot_xmax(pg_current_snapshot())
+          AND ($3 OR origin IS DISTINCT FROM $2))";
 
 /// Deletes old events, a part at a time; returns their number.
 const CLEANUP: &str = "
@@ -46,10 +52,11 @@ pub(super) struct Poller {
     /// The mark of this process in its events.
     origin: String,
     doubt: Doubt,
-    /// Where the next poll begins.
-    next: String,
-    /// Events at or after `next` that were seen already.
-    seen: HashSet<i64>,
+    /// The doubt whose beginning was reported.
+    known_doubt: Option<Mono>,
+    /// What the last poll saw.
+    snapshot: String,
+    polled_at: Mono,
     /// `None` before the first deletion.
     cleaned_at: Option<Mono>,
 }
@@ -67,8 +74,9 @@ impl Poller {
             server: server.clone(),
             origin: origin.to_owned(),
             doubt: doubt.clone(),
-            next: String::new(),
-            seen: HashSet::new(),
+            known_doubt: None,
+            snapshot: String::new(),
+            polled_at: clock::now().mono,
             cleaned_at: None,
         };
         poller.restart().await?;
@@ -82,19 +90,26 @@ impl Poller {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            let polled = if reachable {
-                self.poll().await
+            let now = clock::now().mono;
+            let is_continued = reachable && now.since(self.polled_at) < MAX_GAP;
+            // Before the poll: a write that comes into doubt during it is for the next one.
+            let doubt = self.doubt.since();
+            let polled = if is_continued {
+                self.poll(doubt.is_some()).await
             } else {
                 // Events may have been deleted meanwhile, and the server may be another one.
                 self.restart().await.map(|()| true)
             };
             match polled {
                 Ok(found) => {
+                    self.polled_at = now;
                     if !reachable {
                         tracing::info!(server = %self.server.0, "PostgreSQL server answers again");
+                        // It may still hold statements of this process that nobody waits for.
+                        self.doubt.begin();
                     }
                     reachable = true;
-                    if self.doubt.take() || found {
+                    if self.follow_doubt(doubt, now) || found {
                         changes.send_modify(|count| *count += 1);
                     }
                 }
@@ -108,34 +123,43 @@ impl Poller {
         }
     }
 
-    /// Skips the changes until now.
-    async fn restart(&mut self) -> Result<(), StoreError> {
-        let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
-        let rows = self.call(sql, &[]).await?;
-        if let Some(row) = rows.first() {
-            self.next = row.try_get(0).map_err(|error| self.error(&error))?;
+    /// Whether everything must be read again because of writes whose effect is unknown: when the doubt begins, and
+    /// when it ends.
+    fn follow_doubt(&mut self, doubt: Option<Mono>, now: Mono) -> bool {
+        let Some(since) = doubt else {
+            return false;
+        };
+        if self.known_doubt != doubt {
+            self.known_doubt = doubt;
+            return true;
         }
-        // The next poll may read an event of this moment again, but misses none.
-        self.seen.clear();
-        self.poll().await.map(drop)
+        let has_ended = now.since(since) >= DOUBT_LENGTH;
+        if has_ended {
+            self.doubt.end(since);
+        }
+        has_ended
     }
 
-    /// Whether there are new events by others.
-    async fn poll(&mut self) -> Result<bool, StoreError> {
-        let rows = self.call(POLL, &[&self.next, &self.origin]).await?;
-        let mut seen = HashSet::new();
-        let mut is_new = false;
-        for row in &rows {
-            let decoded = (|| Ok((row.try_get(0)?, row.try_get(1)?)))();
-            let (next, id): (String, Option<i64>) = decoded.map_err(|error| self.error(&error))?;
-            self.next = next;
-            if let Some(id) = id {
-                is_new |= !self.seen.contains(&id);
-                seen.insert(id);
-            }
+    /// Skips the changes until now.
+    async fn restart(&mut self) -> Result<(), StoreError> {
+        let rows = self.call("SELECT pg_current_snapshot()::text", &[]).await?;
+        if let Some(row) = rows.first() {
+            self.snapshot = row.try_get(0).map_err(|error| self.error(&error))?;
         }
-        self.seen = seen;
-        Ok(is_new)
+        Ok(())
+    }
+
+    /// Whether there are new events by others; or by anybody, while writes of this process are in doubt.
+    async fn poll(&mut self, is_in_doubt: bool) -> Result<bool, StoreError> {
+        let parameters: super::call::Parameters<'_> = &[&self.snapshot, &self.origin, &is_in_doubt];
+        let rows = self.call(POLL, parameters).await?;
+        let Some(row) = rows.first() else {
+            return Ok(false);
+        };
+        let decoded = (|| Ok((row.try_get(0)?, row.try_get(1)?)))();
+        let (snapshot, found) = decoded.map_err(|error| self.error(&error))?;
+        self.snapshot = snapshot;
+        Ok(found)
     }
 
     async fn clean_up(&mut self) {

@@ -1,50 +1,72 @@
 //! Writes of this process whose effect is unknown.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Whether the effect of a write of this process is unknown.
+use crate::clock::{self, Mono};
+
+/// Since when the effect of a write of this process is unknown: the server may still commit it. A later write
+/// in doubt starts the time anew.
 #[derive(Clone, Default)]
-pub(super) struct Doubt(Arc<AtomicBool>);
+pub(super) struct Doubt(Arc<Mutex<Option<Mono>>>);
 
 impl Doubt {
-    /// Returns whether there is a doubt, and ends it.
-    pub(super) fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
+    pub(super) fn since(&self) -> Option<Mono> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn guard(&self, is_write: bool) -> DoubtGuard<'_> {
+    pub(super) fn begin(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::now().mono);
+    }
+
+    /// Ends the doubt that began at this time, but no later one.
+    pub(super) fn end(&self, since: Mono) {
+        let mut doubt = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *doubt == Some(since) {
+            *doubt = None;
+        }
+    }
+
+    /// A guard for one call.
+    pub(super) fn guard(&self, can_doubt: bool) -> DoubtGuard<'_> {
         DoubtGuard {
             doubt: self,
+            can_doubt,
+            is_sent: false,
             is_kept: false,
-            is_settled: !is_write,
         }
     }
 }
 
-/// Notes a doubt when it is dropped, unless the effect is known by then.
+/// Begins a doubt when it is dropped, if the effect of an attempt is unknown by then.
 pub(super) struct DoubtGuard<'a> {
     doubt: &'a Doubt,
+    can_doubt: bool,
+    /// Whether an attempt may have reached the server, and is not settled.
+    is_sent: bool,
     is_kept: bool,
-    is_settled: bool,
 }
 
 impl DoubtGuard<'_> {
-    /// The effect is known now. An earlier unknown one stays unknown.
-    pub(super) fn settle(&mut self) {
-        self.is_settled = true;
+    /// An attempt begins to be sent.
+    pub(super) fn send(&mut self) {
+        self.is_sent = true;
     }
 
-    /// The effect of an attempt is unknown.
+    /// The effect of the attempt is known. An earlier unknown one stays unknown.
+    pub(super) fn settle(&mut self) {
+        self.is_sent = false;
+    }
+
+    /// The effect of the attempt stays unknown.
     pub(super) fn keep(&mut self) {
-        self.is_kept = !self.is_settled;
+        self.is_kept = true;
     }
 }
 
 impl Drop for DoubtGuard<'_> {
     fn drop(&mut self) {
-        if self.is_kept || !self.is_settled {
-            self.doubt.0.store(true, Ordering::Relaxed);
+        if self.can_doubt && (self.is_sent || self.is_kept) {
+            self.doubt.begin();
         }
     }
 }

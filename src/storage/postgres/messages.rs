@@ -24,7 +24,7 @@ impl Database {
             &time(unix),
         ];
         let posted = self
-            .query_one(WRITE, sql, parameters, |row| {
+            .query_one(WRITE.without_doubt(), sql, parameters, |row| {
                 let outcome: String = row.try_get(0)?;
                 if outcome != "done" {
                     return Ok(Err(outcome));

@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 
 use super::call::{Call, LONG_STATEMENT_TIMEOUT, Parameters, STATEMENT_TIMEOUT};
 use super::database::Database;
+use super::doubt::DoubtGuard;
 use super::error::{Effect, Failure};
 use crate::clock;
 use crate::storage::StoreError;
@@ -26,10 +27,10 @@ impl Database {
         parameters: Parameters<'_>,
         mut decode: impl FnMut(&Row) -> Result<T, tokio_postgres::Error>,
     ) -> Result<Vec<T>, StoreError> {
-        let mut doubt = self.doubt(call.is_write);
+        let mut doubt = self.doubt(call.can_doubt);
         let mut may_repeat = call.is_repeatable;
         for attempt in 1.. {
-            let failure = match self.attempt(call, sql, parameters).await {
+            let failure = match self.attempt(call, sql, parameters, &mut doubt).await {
                 Ok(rows) => {
                     doubt.settle();
                     let decoded: Result<_, _> = rows.iter().map(&mut decode).collect();
@@ -50,8 +51,8 @@ impl Database {
                     false
                 }
             };
+            doubt.settle();
             if !repeat {
-                doubt.settle();
                 return Err(failure.error);
             }
         }
@@ -87,6 +88,7 @@ impl Database {
         call: Call,
         sql: &str,
         parameters: Parameters<'_>,
+        doubt: &mut DoubtGuard<'_>,
     ) -> Result<Vec<Row>, Failure> {
         let times = if call.is_write {
             &self.times().writes
@@ -94,24 +96,54 @@ impl Database {
             &self.times().reads
         };
         let queued_at = clock::now().mono;
-        let client = self.client().await?;
+        let client = InUse(Some(self.client().await?));
+        doubt.send();
         let started_at = clock::now().mono;
         times.observe_wait(started_at.since(queued_at));
         let timeout = call.timeout();
-        let run = run(&client, call, sql, parameters);
+        let run = client.run(call, sql, parameters);
         let answer = tokio::time::timeout(timeout, run).await;
         times.observe_work(clock::now().mono.since(started_at));
         match answer {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(self.server().failure(&error, timeout)),
-            Err(_) => {
-                // Its answer may still come: the connection must not serve another call.
-                drop(Object::take(client));
-                Err(Failure {
-                    error: self.server().timed_out(timeout),
-                    effect: Effect::NoAnswer,
-                })
+            Ok(answer) => {
+                client.release();
+                answer.map_err(|error| self.server().failure(&error, timeout))
             }
+            Err(_) => Err(Failure {
+                error: self.server().timed_out(timeout),
+                effect: Effect::NoAnswer,
+            }),
+        }
+    }
+}
+
+/// The connection of a call. It is closed if the call was not answered, also because the caller stopped waiting: the
+/// next call would wait behind this one.
+struct InUse(Option<Client>);
+
+impl InUse {
+    /// Returns the connection to the pool.
+    fn release(mut self) {
+        self.0 = None;
+    }
+
+    async fn run(
+        &self,
+        call: Call,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        match &self.0 {
+            Some(client) => run(client, call, sql, parameters).await,
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Object::take(client));
         }
     }
 }

@@ -122,7 +122,9 @@ impl Database {
         let now = time(clock::now().unix);
         let parameters: super::call::Parameters<'_> = &[&Text(id), &Text(display_name), &now];
         let user = self
-            .query_one(REPEATABLE_WRITE, &sql, parameters, |row| user_at(row, 0))
+            .query_one(REPEATABLE_WRITE.without_doubt(), &sql, parameters, |row| {
+                user_at(row, 0)
+            })
             .await?;
         if user.deleted {
             return Err(CreateError::Deleted(id.to_owned()));

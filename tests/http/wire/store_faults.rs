@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::world::{Client, LOBBY, SECRET, World, offer};
+use super::world::{Client, LOBBY, SECRET, World, offer, presence};
 use crate::support::Builder;
 use crate::support::http::Client as Http;
 use crate::support::postgres::Server;
@@ -26,6 +26,36 @@ fn a_failing_server_ends_no_connection_and_newcomers_get_503_and_4000() {
     assert_only_members_are_served(&world, &mut members);
     server.resume();
     assert_all_are_served(&world, &mut members);
+}
+
+#[test]
+fn a_change_that_could_not_be_read_ends_access_when_the_store_answers_again() {
+    let server = Server::start_with("-c fsync=off -c max_prepared_transactions=2", |_| {});
+    let daemon = Builder::new()
+        .env("SECRET_KEY", SECRET)
+        .env("PARLOR_AUTH__PROVISION_USERS", "true")
+        .on(server)
+        .start();
+    let world = World { daemon };
+    let [mut alice, mut bob] = world.lobby(["alice", "bob"]);
+    // parlor reads this table together with the revocations, but not with the polls.
+    world.write_outside(
+        "BEGIN; LOCK TABLE room_bans IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'lock'",
+    );
+    world.write_outside("UPDATE users SET disabled_at = now() WHERE id = 'alice'");
+    let failed = "reading the changes of another process failed";
+    world.daemon.wait_for_log(failed);
+    world.write_outside("SELECT 1;; COMMIT PREPARED 'lock'");
+    assert_eq!(alice.close_code(), 4005);
+    assert_eq!(bob.read(), presence("user-left", "alice", LOBBY));
+    // The list of revocations as well, not only the connections.
+    let disabled = "user disabled or deleted by another process";
+    world.daemon.wait_for_log(disabled);
+    // Now a change is noticed at once, without a failure.
+    world.write_outside("UPDATE users SET token_generation = 9 WHERE id = 'bob'");
+    assert_eq!(bob.close_code(), 4001);
+    let log = world.daemon.log();
+    assert_eq!(log.iter().filter(|line| line.contains(failed)).count(), 1);
 }
 
 fn join(world: &World) -> crate::support::http::Answer {

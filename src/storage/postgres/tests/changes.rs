@@ -110,3 +110,55 @@ async fn events_of_the_last_hour_stay_and_older_ones_are_deleted() {
     }
     assert_eq!(database.sql("SELECT kind FROM parlor.events"), "young");
 }
+
+#[tokio::test]
+async fn a_commit_that_comes_after_its_timeout_is_noticed() {
+    let fixture = Fixture::postgres().await;
+    fixture.store.provision("alice", None).await.unwrap();
+    // The server's timeouts of a statement do not count at the commit.
+    fixture.sql(
+        "CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM set_config('lock_timeout', '0', true), pg_advisory_xact_lock(1);
+             RETURN NULL;
+         END $$;
+         CREATE CONSTRAINT TRIGGER hang AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION hang()",
+    );
+    let url = fixture.database.as_ref().unwrap().url();
+    let (disk, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    disk.batch_execute("SELECT pg_advisory_lock(1)")
+        .await
+        .unwrap();
+    let mut changes = fixture.store.changes();
+    let failed = fixture.store.sign_out("alice", NOW).await.unwrap_err();
+    assert!(
+        matches!(failed, StoreError::ServerTimedOut { .. }),
+        "{failed}"
+    );
+    noticed(&mut changes).await;
+    let generation = || {
+        fixture
+            .database
+            .as_ref()
+            .unwrap()
+            .sql("SELECT token_generation FROM parlor.users")
+    };
+    assert_eq!(generation(), "0");
+    disk.batch_execute("SELECT pg_advisory_unlock(1)")
+        .await
+        .unwrap();
+    // The end of the doubt would be noticed as well, but later.
+    let changed = tokio::time::timeout(Duration::from_secs(15), changes.changed());
+    changed
+        .await
+        .expect("noticed before the doubt ends")
+        .unwrap();
+    assert_eq!(generation(), "1");
+    changes.mark_unchanged();
+    // It ends: own changes are no longer noticed.
+    noticed(&mut changes).await;
+    fixture.store.provision("bob", None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!changes.has_changed().unwrap());
+}

@@ -93,11 +93,25 @@ async fn a_locked_row_and_an_exhausted_pool_fail_calls_in_time() {
         .batch_execute("BEGIN; UPDATE parlor.users SET display_name = 'x'")
         .await
         .unwrap();
+    let changes = fixture.store.changes();
     let calls = (0..20).map(|_| fixture.store.sign_out("alice", NOW));
-    let outcomes = futures_util::future::join_all(calls).await;
+    let calls = futures_util::future::join_all(calls);
+    // Still without a connection when its caller stops waiting: nothing is in doubt.
+    let stopped = fixture.store.sign_out("alice", NOW);
+    let stopped = tokio::time::timeout(Duration::from_millis(500), stopped);
+    let (outcomes, stopped) = tokio::join!(calls, stopped);
+    assert!(stopped.is_err());
     let timed_out =
         |outcome: &Result<_, _>| matches!(outcome, Err(StoreError::ServerTimedOut { .. }));
     assert!(outcomes.iter().all(timed_out), "{outcomes:?}");
+    assert!(!changes.has_changed().unwrap());
+    // Stopped while the server works on it: the effect is unknown, and its connection serves no other call.
+    let stopped = fixture.store.sign_out("alice", NOW);
+    let stopped = tokio::time::timeout(Duration::from_secs(1), stopped).await;
+    assert!(stopped.is_err());
+    let mut changes = changes;
+    let changed = tokio::time::timeout(Duration::from_secs(30), changes.changed());
+    changed.await.expect("in time").unwrap();
     other.batch_execute("ROLLBACK").await.unwrap();
     fixture.store.sign_out("alice", NOW).await.unwrap();
 }
