@@ -150,7 +150,7 @@ impl Poller {
     }
 
     /// Whether there are new events by others; or by anybody, while writes of this process are in doubt.
-    async fn poll(&mut self, is_in_doubt: bool) -> Result<bool, StoreError> {
+    pub(super) async fn poll(&mut self, is_in_doubt: bool) -> Result<bool, StoreError> {
         let parameters: super::call::Parameters<'_> = &[&self.snapshot, &self.origin, &is_in_doubt];
         let rows = self.call(POLL, parameters).await?;
         let Some(row) = rows.first() else {

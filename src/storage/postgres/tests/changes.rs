@@ -1,8 +1,12 @@
 //! Changes by other processes.
 
+use deadpool_postgres::{Manager, Pool};
 use tokio::sync::watch;
 use tokio_postgres::NoTls;
 
+use super::super::changes::Poller;
+use super::super::doubt::Doubt;
+use super::super::error::ServerName;
 use super::*;
 
 /// Limit of a wait; a passing test never reaches it.
@@ -91,6 +95,52 @@ async fn an_open_transaction_holds_no_change_back() {
     assert_eq!(noticed(&mut changes).await, 1);
     slow.batch_execute("COMMIT").await.unwrap();
     assert_eq!(noticed(&mut changes).await, 2);
+}
+
+#[tokio::test]
+async fn a_poll_finds_each_commit_once_in_whatever_order_transactions_end() {
+    const TRANSACTIONS: usize = 24;
+    let fixture = Fixture::postgres().await;
+    let url = fixture.database.as_ref().unwrap().url();
+    let mut config: tokio_postgres::Config = url.parse().unwrap();
+    config.options("-c search_path=parlor");
+    let pool = Pool::builder(Manager::new(config, NoTls)).max_size(1);
+    let server = ServerName("test".into());
+    let doubt = Doubt::default();
+    let pool = pool.build().unwrap();
+    let mut poller = Poller::start(pool, &server, "own", &doubt).await.unwrap();
+    let mut open = Vec::new();
+    for number in 0..TRANSACTIONS {
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let origin = if number % 4 == 1 { "'own'" } else { "NULL" };
+        let insert = format!(
+            "BEGIN; SAVEPOINT s; INSERT INTO parlor.events (kind, origin) VALUES ('x', {origin}); RELEASE s"
+        );
+        client.batch_execute(&insert).await.unwrap();
+        open.push(client);
+        // Polls see none of the open ones, but begin between them.
+        assert!(!poller.poll(true).await.unwrap(), "{number}");
+    }
+    // Every number once, up and down; the first transaction, which is the oldest, ends last.
+    for step in 1..=TRANSACTIONS {
+        let number = step * 7 % TRANSACTIONS;
+        let is_own = number % 4 == 1;
+        let is_in_doubt = number % 8 == 1;
+        let end = if number % 4 == 2 {
+            "ROLLBACK"
+        } else {
+            "COMMIT"
+        };
+        open[number].batch_execute(end).await.unwrap();
+        let expected = end == "COMMIT" && (!is_own || is_in_doubt);
+        assert_eq!(
+            poller.poll(is_in_doubt).await.unwrap(),
+            expected,
+            "{number}"
+        );
+        assert!(!poller.poll(true).await.unwrap(), "{number} again");
+    }
 }
 
 #[tokio::test]
