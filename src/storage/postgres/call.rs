@@ -56,7 +56,7 @@ pub(super) const LONG_WRITE: Call = Call {
 };
 
 impl Call {
-    /// The same for a write that changes nobody's access.
+    /// This kind of call for a write that changes nobody's access.
     pub(super) const fn without_doubt(self) -> Call {
         Call {
             can_doubt: false,

@@ -54,7 +54,7 @@ pub(super) struct Poller {
     doubt: Doubt,
     /// The doubt whose beginning was reported.
     known_doubt: Option<Mono>,
-    /// What the last poll saw.
+    /// The snapshot of the last poll.
     snapshot: String,
     polled_at: Mono,
     /// `None` before the first deletion.

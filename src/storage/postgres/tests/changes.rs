@@ -98,7 +98,7 @@ async fn an_open_transaction_holds_no_change_back() {
 }
 
 #[tokio::test]
-async fn a_poll_finds_each_commit_once_in_whatever_order_transactions_end() {
+async fn a_poll_finds_each_commit_once_in_any_order_of_transactions() {
     const TRANSACTIONS: usize = 24;
     let fixture = Fixture::postgres().await;
     let url = fixture.database.as_ref().unwrap().url();
