@@ -39,13 +39,13 @@ fn a_change_that_could_not_be_read_ends_access_when_the_store_answers_again() {
     let world = World { daemon };
     let [mut alice, mut bob] = world.lobby(["alice", "bob"]);
     // parlor reads this table together with the revocations, but not with the polls.
-    world.write_outside(
-        "BEGIN; LOCK TABLE room_bans IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'lock'",
-    );
+    world
+        .daemon
+        .sql("BEGIN; LOCK TABLE room_bans IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'lock'");
     world.write_outside("UPDATE users SET disabled_at = now() WHERE id = 'alice'");
     let failed = "reading the changes of another process failed";
     world.daemon.wait_for_log(failed);
-    world.write_outside("SELECT 1;; COMMIT PREPARED 'lock'");
+    world.daemon.sql("SELECT 1;; COMMIT PREPARED 'lock'");
     assert_eq!(alice.close_code(), 4005);
     assert_eq!(bob.read(), presence("user-left", "alice", LOBBY));
     // The list of revocations as well, not only the connections.
