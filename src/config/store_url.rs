@@ -62,10 +62,12 @@ impl StoreUrl {
         })
     }
 
-    /// Whether every host is a Unix socket, `localhost` or a loopback address.
+    /// Whether every host is a Unix socket, `localhost` or a loopback address, and so is every `hostaddr`.
     pub fn is_local(&self) -> bool {
-        self.client_config()
-            .is_ok_and(|config| config.get_hosts().iter().all(is_local))
+        self.client_config().is_ok_and(|config| {
+            let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
+            hosts.iter().all(is_local) && addresses.iter().all(IpAddr::is_loopback)
+        })
     }
 }
 
@@ -89,17 +91,31 @@ impl FromStr for StoreUrl {
         };
         let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = address.split_once('/').unwrap_or((address, ""));
-        // A password may contain `@`; a host cannot.
-        let (user, hosts) = match authority.rsplit_once('@') {
+        let (user, hosts) = match authority.split_once('@') {
             Some((login, hosts)) => (login.split(':').next(), hosts),
             None => (None, authority),
         };
+        // It would be unclear where the password ends: the client's parser takes it up to the first `@`.
+        if [hosts, path, query].iter().any(|part| part.contains('@')) {
+            return Err(
+                "has a `@` in the wrong place: in a password, write %40 for it, %2F for `/` \
+                        and %3F for `?`"
+                    .to_owned(),
+            );
+        }
         let mut ssl_mode = None;
         let mut kept = Vec::new();
         let mut shown = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
-                Some(("sslmode", mode)) => ssl_mode = Some(mode.parse()?),
+                Some(("sslmode", mode)) => {
+                    ssl_mode = Some(mode.parse()?);
+                    shown.push(parameter);
+                }
+                // The client's parser decodes names, so that one may hide `password`.
+                Some((name, _)) if name.contains('%') => {
+                    return Err("has a parameter with a `%` in its name".to_owned());
+                }
                 Some(("sslrootcert", _)) => {
                     return Err("has sslrootcert: set store.ca_file instead".to_owned());
                 }
@@ -189,7 +205,7 @@ mod tests {
             ),
             (
                 "postgres://%2Frun%2Fpostgresql/x?user=u&sslmode=require",
-                "postgres://%2Frun%2Fpostgresql/x?user=u",
+                "postgres://%2Frun%2Fpostgresql/x?user=u&sslmode=require",
             ),
         ] {
             assert_eq!(url(text).to_string(), shown, "{text}");
@@ -213,6 +229,19 @@ mod tests {
                 SslMode::VerifyCa,
             ),
             ("postgres://u@db/x?sslmode=require", SslMode::Require),
+            (
+                "postgres:///x?hostaddr=203.0.113.5&user=u",
+                SslMode::VerifyFull,
+            ),
+            (
+                "postgres://u@localhost/x?hostaddr=203.0.113.5",
+                SslMode::VerifyFull,
+            ),
+            (
+                "postgres://u@localhost/x?hostaddr=127.0.0.1",
+                SslMode::Disable,
+            ),
+            ("postgres:///x?hostaddr=::1&user=u", SslMode::Disable),
         ] {
             assert_eq!(url(text).ssl_mode(), mode, "{text}");
         }
@@ -227,6 +256,13 @@ mod tests {
             "postgres://u:hunter2@db/x?nonsense=1",
             "postgres://u:hunter2@db:port/x",
             "postgres://u:hunter2@db",
+            "postgres://u:hunter2/w@db/x",
+            "postgres://u:w/hunter2@db/x",
+            "postgres://u:hunter2?w@db/x",
+            "postgres://u:w?hunter2@db/x",
+            "postgres://u:w@hunter2@db/x",
+            "postgres://u:w@hunter2/v@db/x",
+            "postgres://u@db/x?%70assword=hunter2",
             "host=db password=hunter2",
         ] {
             let error = text.parse::<StoreUrl>().unwrap_err();
