@@ -1,10 +1,10 @@
 //! Decides whether a user may join or connect to a room.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::database::Database;
 use super::invites::{InviteUse, use_invite};
-use super::lookup::{active_user, is_full, is_member, removal, room_by_id, was_member};
+use super::lookup::{active_user, is_full, removal, room_by_id, was_member};
 use super::rows::{
     ROOM_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS, optional_time_at, room_at, user_at,
 };
@@ -109,8 +109,7 @@ fn join(
         return Ok(Err(refusal));
     }
     let open = room.closed_at.is_none();
-    if open && is_member(connection, room_id, user_id)? {
-        let generation = generation(connection, room_id, user_id)?;
+    if open && let Some(generation) = membership(connection, room_id, user_id)? {
         return Ok(Ok(Joined { room, generation }));
     }
     // Before errors that would reveal that the room exists.
@@ -123,24 +122,34 @@ fn join(
     if is_full(connection, &room, unix)? {
         return Ok(Err(JoinError::RoomFull));
     }
-    connection
+    let generation = connection
         .prepare_cached(
             "INSERT INTO room_participants (room_id, user_id, joined_at) VALUES (?1, ?2, ?3)
              ON CONFLICT DO UPDATE SET joined_at = excluded.joined_at, left_at = NULL,
-                 kicked_until = NULL",
+                 kicked_until = NULL
+             RETURNING generation",
         )?
-        .execute((room_id, user_id, utc::format(unix)))?;
-    let generation = generation(connection, room_id, user_id)?;
+        .query_row((room_id, user_id, utc::format(unix)), generation_at)?;
     Ok(Ok(Joined { room, generation }))
 }
 
-/// The number of memberships of a user that have ended, for a user who is or was a member.
-fn generation(connection: &Connection, room_id: &str, user_id: &str) -> rusqlite::Result<u64> {
-    let generation: i64 = connection
+/// The generation of the membership of a user who is a member.
+fn membership(
+    connection: &Connection,
+    room_id: &str,
+    user_id: &str,
+) -> rusqlite::Result<Option<u64>> {
+    connection
         .prepare_cached(
-            "SELECT generation FROM room_participants WHERE room_id = ?1 AND user_id = ?2",
+            "SELECT generation FROM room_participants
+             WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
         )?
-        .query_row((room_id, user_id), |row| row.get(0))?;
+        .query_row((room_id, user_id), generation_at)
+        .optional()
+}
+
+fn generation_at(row: &Row<'_>) -> rusqlite::Result<u64> {
+    let generation: i64 = row.get(0)?;
     Ok(generation.unsigned_abs())
 }
 
