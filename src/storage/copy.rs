@@ -248,9 +248,9 @@ pub(super) fn without_nulls(row: &Value) -> Value {
     }
 }
 
-/// Reads a row that a backend returned as JSON.
-pub(super) fn row_of(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_default()
+/// Reads a row that a backend returned as a JSON array.
+pub(super) fn row_of(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str::<Vec<Value>>(text).map(Value::Array)
 }
 
 macro_rules! call {
@@ -292,5 +292,18 @@ impl Store {
 
     async fn insert_rows(&self, stage: &'static Stage, rows: &Value) -> Result<(), StoreError> {
         call!(self.insert_rows(stage, rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_a_json_array_and_anything_else_an_error() {
+        assert_eq!(row_of("[1,null]").unwrap(), serde_json::json!([1, null]));
+        for text in ["", "[1", "null", "{}"] {
+            assert!(row_of(text).is_err(), "{text}");
+        }
     }
 }

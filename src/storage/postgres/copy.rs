@@ -63,10 +63,14 @@ impl Database {
         );
         let after = after.map(|key| without_nulls(key).to_string());
         let parameters: Parameters<'_> = &[&after, &i64::from(limit)];
-        self.query(LONG_READ, &sql, parameters, |row| {
-            Ok(row_of(row.try_get(0)?))
-        })
-        .await
+        let rows: Vec<String> = self
+            .query(LONG_READ, &sql, parameters, |row| row.try_get(0))
+            .await?;
+        rows.iter().map(|text| self.row_of(text)).collect()
+    }
+
+    fn row_of(&self, text: &str) -> Result<Value, StoreError> {
+        row_of(text).map_err(|error| self.server().failed(error.to_string()))
     }
 
     pub(crate) async fn last_row(
@@ -80,8 +84,10 @@ impl Database {
             stage.table,
             stage.condition
         );
-        self.query_opt(LONG_READ, &sql, &[], |row| Ok(row_of(row.try_get(0)?)))
-            .await
+        let row: Option<String> = self
+            .query_opt(LONG_READ, &sql, &[], |row| row.try_get(0))
+            .await?;
+        row.map(|text| self.row_of(&text)).transpose()
     }
 
     pub(crate) async fn insert_rows(

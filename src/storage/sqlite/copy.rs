@@ -1,6 +1,7 @@
 //! Rows as JSON, for a copy of the whole store.
 
 use rusqlite::OptionalExtension;
+use rusqlite::types::Type;
 use serde_json::Value;
 
 use super::database::Database;
@@ -65,7 +66,7 @@ impl Database {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map((after, limit), |row| {
                 let text: String = row.get(0)?;
-                Ok(row_of(&text))
+                row_of(&text).map_err(not_json)
             })?;
             rows.collect()
         })
@@ -85,7 +86,8 @@ impl Database {
         );
         self.read(move |connection| {
             let row = connection.query_row(&sql, (), |row| row.get::<_, String>(0));
-            Ok(row.optional()?.map(|text| row_of(&text)))
+            let row = row.optional()?.map(|text| row_of(&text));
+            row.transpose().map_err(not_json)
         })
         .await
     }
@@ -119,6 +121,10 @@ impl Database {
         })
         .await
     }
+}
+
+fn not_json(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
 }
 
 /// The columns of a row as one JSON array.
