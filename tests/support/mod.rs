@@ -208,6 +208,19 @@ impl Daemon {
         database.execute_batch(sql).expect(sql);
     }
 
+    /// Runs one statement in the store's database, as another process does; returns the number of changed rows.
+    pub(crate) fn change(&self, sql: &str) -> usize {
+        if self.database.is_some() {
+            let sql =
+                format!("WITH changed AS ({sql} RETURNING 1) SELECT count(*)::text FROM changed");
+            return self.query(&sql)[0].parse().expect("a number");
+        }
+        let path = self.data_dir().join("parlor.db");
+        let database = rusqlite::Connection::open(path).expect("the database opens");
+        database.busy_timeout(DEADLINE).unwrap();
+        database.execute(sql, ()).expect(sql)
+    }
+
     /// Runs a query for one column of text in the store, as another process does.
     pub(crate) fn query(&self, sql: &str) -> Vec<String> {
         if let Some(database) = &self.database {

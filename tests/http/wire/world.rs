@@ -129,9 +129,9 @@ impl World {
         stream
     }
 
-    /// Writes to the database from outside, as a command does.
+    /// Changes one row of the database from outside, as a command does.
     pub(super) fn write_outside(&self, sql: &str) {
-        self.daemon.sql(sql);
+        assert_eq!(self.daemon.change(sql), 1, "{sql}");
     }
 
     /// One figure of `/metrics`, by its line's beginning.
