@@ -42,7 +42,8 @@ BEGIN
                 WHEN TG_OP = 'DELETE' OR OLD.deleted_at IS DISTINCT FROM NEW.deleted_at THEN 'user-deleted'
                 WHEN OLD.disabled_at IS NULL AND NEW.disabled_at IS NOT NULL THEN 'user-disabled'
                 WHEN OLD.disabled_at IS NOT NULL AND NEW.disabled_at IS NULL THEN 'user-enabled'
-                WHEN OLD.token_generation <> NEW.token_generation THEN 'signed-out'
+                WHEN OLD.token_generation <> NEW.token_generation OR OLD.tokens_from IS DISTINCT FROM NEW.tokens_from
+                    THEN 'signed-out'
                 ELSE 'user-changed'
             END,
             changed.id, changed.token_generation);
@@ -50,10 +51,10 @@ BEGIN
 END $$;
 
 CREATE TRIGGER event_of_change AFTER UPDATE ON users FOR EACH ROW
-    WHEN ((OLD.display_name, OLD.is_admin, OLD.guest_until, OLD.disabled_at IS NULL, OLD.deleted_at IS NULL,
-           OLD.token_generation) IS DISTINCT FROM
-          (NEW.display_name, NEW.is_admin, NEW.guest_until, NEW.disabled_at IS NULL, NEW.deleted_at IS NULL,
-           NEW.token_generation))
+    WHEN ((OLD.display_name, OLD.is_admin, OLD.guest_room_id, OLD.guest_until, OLD.disabled_at IS NULL,
+           OLD.deleted_at IS NULL, OLD.token_generation, OLD.tokens_from) IS DISTINCT FROM
+          (NEW.display_name, NEW.is_admin, NEW.guest_room_id, NEW.guest_until, NEW.disabled_at IS NULL,
+           NEW.deleted_at IS NULL, NEW.token_generation, NEW.tokens_from))
     EXECUTE FUNCTION user_event();
 CREATE TRIGGER event_of_deleted AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION user_event();
 

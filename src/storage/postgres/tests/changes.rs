@@ -23,6 +23,7 @@ async fn changes_of_other_processes_are_noticed_and_own_ones_are_not() {
     let fixture = Fixture::postgres().await;
     let mut changes = fixture.store.changes();
     fixture.room("r", false, None).await;
+    fixture.room("other", false, None).await;
     fixture.store.provision("alice", None).await.unwrap();
     fixture.join("r", "alice").await.unwrap();
     // Longer than the interval of the polls.
@@ -32,6 +33,10 @@ async fn changes_of_other_processes_are_noticed_and_own_ones_are_not() {
         "UPDATE users SET disabled_at = now()",
         "UPDATE users SET disabled_at = NULL",
         "UPDATE users SET token_generation = 7",
+        "UPDATE users SET tokens_from = now()",
+        "UPDATE users SET guest_room_id = 'r', guest_until = now() + interval '1 day'",
+        "UPDATE users SET guest_room_id = 'other'",
+        "UPDATE users SET guest_room_id = NULL, guest_until = NULL",
         "UPDATE room_participants SET left_at = now()",
         "UPDATE room_participants SET left_at = NULL",
         "DELETE FROM room_participants",
