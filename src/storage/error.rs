@@ -62,6 +62,8 @@ pub enum StoreError {
     ServerReadOnly(String),
     #[error("the disk of the PostgreSQL server {0} is full; make room on it")]
     ServerFull(String),
+    #[error("the PostgreSQL server {server} cannot do that at the moment: {reason}")]
+    ServerBusy { server: String, reason: String },
     #[error("the PostgreSQL server {server} failed: {reason}")]
     ServerFailed { server: String, reason: String },
     #[error(
@@ -213,6 +215,9 @@ pub enum InviteError {
         "a room has at most {0} invites that are still good, and so has a user: revoke one first"
     )]
     TooMany(u32),
+    /// The author of a new invite may not act.
+    #[error(transparent)]
+    Author(JoinError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

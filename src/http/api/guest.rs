@@ -84,6 +84,7 @@ impl From<InviteError> for Error {
                     "A room has at most {most} invites that are still good, and so has a user; revoke one first"
                 ),
             ),
+            InviteError::Author(refusal) => refusal.into(),
             InviteError::Store(fault) => fault.into(),
         }
     }

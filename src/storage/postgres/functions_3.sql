@@ -1,7 +1,7 @@
 -- One function for each write that has more than one statement: a round trip, and no lock is held while PostgreSQL
 -- waits for parlor.
 --
--- Every function locks rows in the same order: user, room, invite, membership. `FOR SHARE` lets joins of an unlimited
+-- Every function locks rows in the same order: user, room, membership, invite. `FOR SHARE` lets joins of an unlimited
 -- room run beside each other, and still waits for a disabling or a close that is about to commit. The outcome
 -- 'done' means success; every other one leaves the tables unchanged.
 
@@ -76,11 +76,11 @@ RETURNS TABLE (account users, revoked bigint) LANGUAGE plpgsql AS $$
 BEGIN
     SELECT * INTO account FROM users WHERE id = p_id AND deleted_at IS NULL FOR NO KEY UPDATE;
     IF FOUND THEN
-        revoked := revoke_invites_of(p_id, p_now);
         UPDATE users SET deleted_at = p_now, name = id, display_name = p_display_name, password_hash = NULL,
                          is_admin = false
         WHERE id = p_id;
         UPDATE room_participants SET left_at = p_now WHERE user_id = p_id AND left_at IS NULL;
+        revoked := revoke_invites_of(p_id, p_now);
         RETURN NEXT;
     END IF;
 END $$;
@@ -189,7 +189,12 @@ DECLARE
     limited boolean;
     known   boolean;
 BEGIN
-    SELECT * INTO account FROM users WHERE id = p_user FOR SHARE;
+    IF p_grant = 'invite' THEN
+        -- Joins of one user run one after the other, so that the second finds the membership and needs no invite.
+        SELECT * INTO account FROM users WHERE id = p_user FOR NO KEY UPDATE;
+    ELSE
+        SELECT * INTO account FROM users WHERE id = p_user FOR SHARE;
+    END IF;
     outcome := inactive(account, p_now);
     IF outcome IS NULL AND account.guest_room_id <> p_room THEN
         outcome := 'guest-elsewhere';
@@ -355,10 +360,17 @@ CREATE FUNCTION create_invite(
     p_now timestamptz, OUT outcome text
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    room coworking_rooms;
+    author users;
+    room   coworking_rooms;
 BEGIN
     -- Invites of one author and of one room are created one after the other, so that the limits hold.
-    PERFORM FROM users WHERE id = p_author FOR NO KEY UPDATE;
+    IF p_author IS NOT NULL THEN
+        SELECT * INTO author FROM users WHERE id = p_author FOR NO KEY UPDATE;
+        outcome := inactive(author, p_now);
+        IF outcome IS NOT NULL THEN
+            RETURN;
+        END IF;
+    END IF;
     SELECT * INTO room FROM coworking_rooms WHERE id = p_room FOR NO KEY UPDATE;
     outcome := CASE
         WHEN NOT FOUND THEN 'no-such-room'
@@ -423,7 +435,7 @@ DECLARE
     account users;
     room    coworking_rooms;
 BEGIN
-    SELECT * INTO account FROM users WHERE id = p_user;
+    SELECT * INTO account FROM users WHERE id = p_user FOR SHARE;
     outcome := inactive(account, p_now);
     IF outcome IS NOT NULL THEN
         RETURN;

@@ -52,6 +52,9 @@ impl Database {
             "bad-invite" => InviteError::BadInvite,
             "revoked" => InviteError::Revoked,
             "too-many" => InviteError::TooMany(MAX_INVITES),
+            "no-such-user" | "user-disabled" | "guest-expired" => {
+                InviteError::Author(self.join_error(outcome))
+            }
             unknown => self.unknown_outcome(unknown).into(),
         }
     }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
-use super::lookup::{is_full, room_by_id};
+use super::lookup::{active_user, is_full, room_by_id};
 use super::rows::time_at;
 use super::users::insert;
 use crate::clock;
@@ -31,10 +31,15 @@ impl Database {
             if new.uses == Some(0) {
                 return Ok(Err(InviteError::NoUses));
             }
+            let author = new.created_by.as_deref();
+            if let Some(author) = author
+                && let Err(refusal) = active_user(connection, author, unix)?
+            {
+                return Ok(Err(InviteError::Author(refusal)));
+            }
             if let Err(refusal) = open_room(connection, &new.room_id)? {
                 return Ok(Err(refusal));
             }
-            let author = new.created_by.as_deref();
             let full = has_too_many(connection, "room_id", Some(&new.room_id), unix)?
                 || has_too_many(connection, "created_by", author, unix)?;
             if full {

@@ -54,6 +54,23 @@ async fn a_room_and_a_user_have_a_limit_of_valid_invites(fixture: Fixture) {
     );
 }
 
+async fn only_an_active_user_creates_invites(fixture: Fixture) {
+    fixture.room("r", false, None).await;
+    let alice = fixture.user("alice").await;
+    let create = async || {
+        let created = fixture.store.create_invite(new(Some(&alice), "r")).await;
+        created.map(drop)
+    };
+    assert_eq!(create().await, Ok(()));
+    fixture.store.disable_user(&alice, NOW).await.unwrap();
+    let disabled = InviteError::Author(JoinError::UserDisabled);
+    assert_eq!(create().await, Err(disabled));
+    fixture.store.delete_user(&alice, NOW).await.unwrap();
+    let deleted = InviteError::Author(JoinError::NoSuchUser);
+    assert_eq!(create().await, Err(deleted));
+    assert_eq!(fixture.store.invites(None, NOW, 10).await.unwrap(), []);
+}
+
 async fn a_revoked_invite_is_reported_and_deleted_after_a_month(fixture: Fixture) {
     fixture.room("r", true, None).await;
     fixture.room("other", true, None).await;
@@ -127,6 +144,7 @@ async fn expired_bans_and_bans_of_expired_guests_are_deleted(fixture: Fixture) {
 
 on_every_backend!(
     a_room_and_a_user_have_a_limit_of_valid_invites,
+    only_an_active_user_creates_invites,
     a_revoked_invite_is_reported_and_deleted_after_a_month,
     a_guest_is_stored_with_the_invite_that_they_used,
     expired_bans_and_bans_of_expired_guests_are_deleted,

@@ -126,7 +126,7 @@ impl Fixture {
     }
 
     /// Runs a query for one number as another process.
-    fn number(&self, sql: &str) -> u64 {
+    pub(in crate::storage) fn number(&self, sql: &str) -> u64 {
         match &self.database {
             Some(database) => {
                 let number = database.sql(&format!("SET search_path = parlor; {sql}"));

@@ -78,6 +78,26 @@ async fn an_invite_is_used_as_often_as_it_allows(fixture: Fixture) {
     }
 }
 
+async fn a_user_who_joins_twice_at_once_uses_an_invite_once(fixture: Fixture) {
+    fixture.room("r", true, None).await;
+    let users = users(&fixture).await;
+    for user in users.iter().take(5) {
+        let invite = fixture.invite("r", Some(5)).await;
+        let joined = race(&fixture, |store, _| {
+            let text = invite.text.expose().to_owned();
+            let user = user.clone();
+            async move { store.join("r", &user, JoinGrant::Invite(text), NOW).await }
+        })
+        .await;
+        assert_eq!(count(&joined), CALLERS, "{joined:?}");
+        let left = fixture.number(&format!(
+            "SELECT uses_left FROM room_invites WHERE id = '{}'",
+            invite.id
+        ));
+        assert_eq!(left, 4);
+    }
+}
+
 async fn an_owner_gets_no_room_beyond_the_limit(fixture: Fixture) {
     let alice = fixture.user("alice").await;
     let new = |name: String| NewRoom {
@@ -184,6 +204,7 @@ async fn leaves_and_joins_of_one_user_count_every_membership(fixture: Fixture) {
 on_every_backend!(
     the_last_places_are_taken_once,
     an_invite_is_used_as_often_as_it_allows,
+    a_user_who_joins_twice_at_once_uses_an_invite_once,
     an_owner_gets_no_room_beyond_the_limit,
     a_name_is_taken_once,
     nobody_stays_a_member_of_a_room_that_closes_while_they_join,
