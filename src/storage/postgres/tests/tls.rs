@@ -1,6 +1,7 @@
 //! TLS to the server, and the password.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -95,19 +96,78 @@ async fn the_server_is_verified_as_the_url_says() {
         let connected = connect(host, query, authority, good).await;
         assert_eq!(connected, Ok(()), "{host} {query}");
     }
-    for (host, query, authority, password) in [
-        ("127.0.0.1", "sslmode=verify-full", Some(&ca), good),
-        ("localhost", "sslmode=verify-full", Some(&other_ca), good),
-        ("localhost", "sslmode=verify-full", None, good),
-        ("127.0.0.1", "sslmode=verify-ca", Some(&other_ca), good),
-        ("127.0.0.1", "sslmode=require", Some(&other_ca), good),
-        ("localhost", "sslmode=disable", None, good),
+    let (name, issuer, access) = ("not valid for name", "UnknownIssuer", "pg_hba.conf");
+    // Both authorities have the same name.
+    let signature = "BadSignature";
+    for (host, query, authority, password, reason) in [
+        ("127.0.0.1", "sslmode=verify-full", Some(&ca), good, name),
+        (
+            "localhost",
+            "sslmode=verify-full",
+            Some(&other_ca),
+            good,
+            signature,
+        ),
+        ("localhost", "sslmode=verify-full", None, good, issuer),
+        (
+            "127.0.0.1",
+            "sslmode=verify-ca",
+            Some(&other_ca),
+            good,
+            signature,
+        ),
+        (
+            "127.0.0.1",
+            "sslmode=require",
+            Some(&other_ca),
+            good,
+            signature,
+        ),
+        ("localhost", "sslmode=disable", None, good, access),
         // Neither encrypted nor verified by default: the server refuses it.
-        ("localhost", "", None, good),
-        ("localhost", "sslmode=verify-full", Some(&ca), "wrong"),
+        ("localhost", "", None, good, access),
+        (
+            "localhost",
+            "sslmode=verify-full",
+            Some(&ca),
+            "wrong",
+            "password authentication failed",
+        ),
     ] {
         let error = connect(host, query, authority, password).await.unwrap_err();
         assert!(error.contains("cannot be used"), "{host} {query}: {error}");
+        assert!(error.contains(reason), "{host} {query}: {error}");
         assert!(!error.contains(password), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_a_server_without_tls() {
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let plain = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 8];
+            stream.read_exact(&mut request).unwrap();
+            stream.write_all(b"N").unwrap();
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).unwrap();
+            (request, rest)
+        });
+        let options = PostgresOptions {
+            url: format!("postgres://app@127.0.0.1:{port}/x?sslmode={mode}")
+                .parse()
+                .unwrap(),
+            password: Some(Secret::new("hunter2")),
+            ca_file: None,
+            max_connections: 2,
+        };
+        let error = Store::connect(&options).await.map(drop).unwrap_err();
+        assert!(matches!(error, StoreError::ServerRefused { .. }), "{error}");
+        let (request, rest) = plain.join().unwrap();
+        // SSLRequest, and nothing after it.
+        assert_eq!(request, *b"\0\0\0\x08\x04\xd2\x16\x2f", "{mode}");
+        assert_eq!(rest, b"", "{mode}");
     }
 }
