@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
 use serde::Deserialize;
 use serde_json::json as value;
 use tokio::time::{self, Instant};
@@ -21,6 +22,8 @@ use crate::storage::{JoinError, JoinGrant, Joined};
 
 /// The time for the response; the work itself runs to its end.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// `Retry-After` in seconds, as for other faults of the store.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// The optional body: an invite for a private room.
 #[derive(Default, Deserialize)]
@@ -119,7 +122,8 @@ pub(super) async fn run_detached<T: Send + 'static>(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
             "The server takes long to do that, and may still do it; look again in a while",
-        )),
+        )
+        .with(header::RETRY_AFTER, RETRY_AFTER)),
     }
 }
 
@@ -170,6 +174,7 @@ mod tests {
         let start = Instant::now();
         let refused = run_detached(work).await.unwrap_err();
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers, [(header::RETRY_AFTER, RETRY_AFTER)]);
         assert_eq!(start.elapsed(), ANSWER_TIMEOUT);
         assert!(!done.load(Ordering::Relaxed));
         time::sleep(Duration::from_secs(60)).await;

@@ -58,6 +58,29 @@ fn a_change_that_could_not_be_read_ends_access_when_the_store_answers_again() {
     assert_eq!(log.iter().filter(|line| line.contains(failed)).count(), 1);
 }
 
+#[test]
+fn a_join_whose_commit_stalls_gets_503_and_when_to_try_again() {
+    let daemon = Builder::new()
+        .env("SECRET_KEY", SECRET)
+        .env("PARLOR_AUTH__PROVISION_USERS", "true")
+        .on(Server::start())
+        .start();
+    let world = World { daemon };
+    let token = world.token("carol");
+    world.http(&token).get("/api/rooms").ok();
+    // In place of a slow disk: no timeout of the server ends a commit.
+    world.daemon.sql(
+        "CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM pg_sleep(7); RETURN NULL;
+         END $$;
+         CREATE CONSTRAINT TRIGGER stall AFTER INSERT ON room_participants
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stall()",
+    );
+    let answer = join(&world);
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(answer.header("retry-after"), Some("5"));
+}
+
 fn join(world: &World) -> crate::support::http::Answer {
     let carol = world.http(&world.token("carol"));
     carol.post(&format!("/api/rooms/{LOBBY}/join"))
