@@ -78,6 +78,7 @@ impl From<StoreError> for Error {
             | StoreError::ServerUnreachable { .. }
             | StoreError::ServerRefused { .. }
             | StoreError::ServerTimedOut { .. }
+            | StoreError::ServerBusy { .. }
             | StoreError::ServerReadOnly(_)
             | StoreError::ServerFull(_) => Error::new(
                 StatusCode::SERVICE_UNAVAILABLE,

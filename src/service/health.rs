@@ -96,6 +96,11 @@ async fn check_store(app: &App) -> Check {
                 StoreError::Replaced(_) => "the database file was removed or replaced",
                 StoreError::ServerUnreachable { .. } => "the PostgreSQL server cannot be reached",
                 StoreError::ServerReadOnly(_) => "the PostgreSQL server is read-only",
+                StoreError::ServerRefused { .. } => "the PostgreSQL server cannot be used",
+                StoreError::ServerFull(_) => "the disk of the PostgreSQL server is full",
+                StoreError::ServerTimedOut { .. } | StoreError::ServerBusy { .. } => {
+                    "the PostgreSQL server is overloaded, or does not answer in time"
+                }
                 _ => "the database accepts no writes",
             })
         }

@@ -8,6 +8,7 @@ use deadpool_postgres::{
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
 use super::call::{STATEMENT_TIMEOUT, WRITE};
@@ -22,18 +23,26 @@ use crate::metrics::StorageTimings;
 use crate::storage::StoreError;
 use crate::tls::{self, Verification};
 
-/// Timeout for a new connection, and for a free one of the pool: shorter than the timeout of a request.
+/// Timeout for a new connection to one server, and for a free one of the pool: shorter than the timeout of a
+/// request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Timeout for each server if the URL names several, so that one that is down leaves time for the next.
+const HOST_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time that is left for TLS and the password when the last server answers.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeout for the settings of a new connection.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a start waits for a server that cannot be reached yet.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two attempts of a start.
 const START_PAUSE: Duration = Duration::from_millis(250);
 
 /// Settings of each connection. The server cancels a statement before parlor stops waiting for it, and ends a
-/// transaction whose client is gone.
+/// transaction whose client is gone. Functions rely on seeing what was committed while they waited for a lock.
 const SESSION: &str =
     "SET search_path = parlor; SET TimeZone = 'UTC'; SET client_min_messages = warning;
-    SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '10s'";
+    SET default_transaction_isolation = 'read committed'; SET lock_timeout = '3s';
+    SET idle_in_transaction_session_timeout = '10s'";
 
 /// The database of a PostgreSQL server. Clones share its connections.
 #[derive(Clone)]
@@ -43,6 +52,8 @@ pub(crate) struct Database {
 
 struct Inner {
     pool: Pool,
+    /// Timeout for a connection, new or of the pool.
+    client_timeout: Duration,
     server: ServerName,
     times: StorageTimings,
     changes: watch::Receiver<u64>,
@@ -63,6 +74,8 @@ impl Database {
         let server = ServerName(options.url.to_string().into());
         let origin = uuid::Uuid::new_v4().to_string();
         let pool = open_pool(options, options.max_connections, &server, &origin)?;
+        let timeouts = pool.timeouts();
+        let client_timeout = timeouts.create.unwrap_or(CONNECT_TIMEOUT) + HOST_TIMEOUT;
         // A connection of its own: changes are noticed while all others are in use.
         let polled = open_pool(options, 1, &server, &origin)?;
         first_connection(&pool, &server).await?;
@@ -74,6 +87,7 @@ impl Database {
         Ok(Database {
             inner: Arc::new(Inner {
                 pool,
+                client_timeout,
                 server,
                 times: StorageTimings::default(),
                 changes,
@@ -93,8 +107,10 @@ impl Database {
 
     /// Writes to the write-ahead log, and waits until it is on the disk.
     pub(crate) async fn check_writable(&self) -> Result<(), StoreError> {
-        let sql = "SELECT current_setting('transaction_read_only')::boolean,
-                          pg_logical_emit_message(true, 'parlor', '') IS NULL";
+        // A standby has no write-ahead log of its own.
+        let sql = "SELECT read_only, CASE WHEN NOT read_only
+                       THEN pg_logical_emit_message(true, 'parlor', '') IS NULL END
+                   FROM (SELECT current_setting('transaction_read_only')::boolean) s (read_only)";
         let read_only: bool = self
             .query_one(WRITE, sql, &[], |row| row.try_get(0))
             .await?;
@@ -113,12 +129,17 @@ impl Database {
     }
 
     pub(super) async fn client(&self) -> Result<Client, Failure> {
-        let client = self.inner.pool.get().await;
-        client.map_err(|error| self.server().pool_failure(&error, CONNECT_TIMEOUT))
+        let timeout = self.inner.client_timeout;
+        match tokio::time::timeout(timeout, self.inner.pool.get()).await {
+            Ok(client) => {
+                client.map_err(|error| self.server().pool_failure(&error, CONNECT_TIMEOUT))
+            }
+            Err(_) => Err(self.server().no_connection(timeout)),
+        }
     }
 }
 
-fn open_pool(
+pub(super) fn open_pool(
     options: &PostgresOptions,
     size: usize,
     server: &ServerName,
@@ -134,8 +155,13 @@ fn open_pool(
     if config.get_application_name().is_none() {
         config.application_name("parlor");
     }
+    let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+    let (host_timeout, create_timeout) = match u32::try_from(hosts) {
+        Ok(0 | 1) | Err(_) => (CONNECT_TIMEOUT, CONNECT_TIMEOUT),
+        Ok(several) => (HOST_TIMEOUT, HOST_TIMEOUT * several + HANDSHAKE_TIMEOUT),
+    };
     config
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(host_timeout)
         .tcp_user_timeout(CONNECT_TIMEOUT)
         .keepalives_idle(Duration::from_secs(10));
     let manager = ManagerConfig {
@@ -165,15 +191,21 @@ fn open_pool(
         .max_size(size)
         .timeouts(Timeouts {
             wait: Some(CONNECT_TIMEOUT),
-            create: Some(CONNECT_TIMEOUT),
+            create: Some(create_timeout),
             recycle: Some(CONNECT_TIMEOUT),
         })
         .runtime(Runtime::Tokio1)
         .post_create(Hook::async_fn(move |client, _| {
             let session = session.clone();
             Box::pin(async move {
-                let set = client.batch_execute(&session).await;
-                set.map_err(HookError::Backend)
+                // The pool's timeouts do not include this.
+                let set = client.batch_execute(&session);
+                match tokio::time::timeout(SESSION_TIMEOUT, set).await {
+                    Ok(set) => set.map_err(HookError::Backend),
+                    Err(_) => Err(HookError::message(
+                        "the settings of a connection were not answered",
+                    )),
+                }
             })
         }))
         .build();
@@ -182,13 +214,10 @@ fn open_pool(
 
 /// Waits for the first connection. Only a server that cannot be reached is tried again.
 async fn first_connection(pool: &Pool, server: &ServerName) -> Result<(), StoreError> {
-    let attempts = START_TIMEOUT.as_millis() / START_PAUSE.as_millis();
-    for attempt in 1.. {
-        let Err(error) = pool.get().await else {
-            break;
-        };
+    let deadline = Instant::now() + START_TIMEOUT;
+    while let Err(error) = pool.get().await {
         let error = server.pool_failure(&error, CONNECT_TIMEOUT).error;
-        if attempt >= attempts || !matches!(error, StoreError::ServerUnreachable { .. }) {
+        if Instant::now() >= deadline || !matches!(error, StoreError::ServerUnreachable { .. }) {
             return Err(error);
         }
         tokio::time::sleep(START_PAUSE).await;

@@ -10,6 +10,13 @@ use tokio_postgres::error::SqlState;
 
 use crate::storage::StoreError;
 
+/// SQLSTATE of a connection whose database was dropped.
+const DATABASE_DROPPED: &str = "57P04";
+/// The class of SQLSTATEs of lost connections, as pools such as PgBouncer report them.
+const CONNECTION_EXCEPTIONS: &str = "08";
+/// The class of SQLSTATEs of a server without memory, connections or the like.
+const INSUFFICIENT_RESOURCES: &str = "53";
+
 /// The effect of a failed call on the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
@@ -63,6 +70,22 @@ impl ServerName {
         }
     }
 
+    fn busy(&self, reason: String) -> StoreError {
+        StoreError::ServerBusy {
+            server: self.0.to_string(),
+            reason,
+        }
+    }
+
+    /// The failure of a call that got no connection in time.
+    pub(super) fn no_connection(&self, timeout: Duration) -> Failure {
+        let reason = format!("no connection within {} s", timeout.as_secs());
+        Failure {
+            error: self.unreachable(reason),
+            effect: Effect::Nothing,
+        }
+    }
+
     /// An error of a connection in use.
     pub(super) fn failure(&self, error: &tokio_postgres::Error, timeout: Duration) -> Failure {
         let reason = describe(error);
@@ -84,21 +107,28 @@ impl ServerName {
                 || *s == SqlState::T_R_DEADLOCK_DETECTED =>
             {
                 Failure {
-                    error: self.failed(reason),
+                    error: self.busy(reason),
                     effect: Effect::Conflict,
                 }
             }
             s if *s == SqlState::QUERY_CANCELED || *s == SqlState::LOCK_NOT_AVAILABLE => {
                 nothing(self.timed_out(timeout))
             }
-            s if *s == SqlState::ADMIN_SHUTDOWN || *s == SqlState::CRASH_SHUTDOWN => Failure {
-                error: self.unreachable(reason),
-                effect: Effect::Unknown,
-            },
+            s if *s == SqlState::ADMIN_SHUTDOWN
+                || *s == SqlState::CRASH_SHUTDOWN
+                || s.code() == DATABASE_DROPPED
+                || s.code().starts_with(CONNECTION_EXCEPTIONS) =>
+            {
+                Failure {
+                    error: self.unreachable(reason),
+                    effect: Effect::Unknown,
+                }
+            }
             s if *s == SqlState::CANNOT_CONNECT_NOW || *s == SqlState::TOO_MANY_CONNECTIONS => {
                 nothing(self.unreachable(reason))
             }
             s if *s == SqlState::DISK_FULL => nothing(StoreError::ServerFull(server)),
+            s if s.code().starts_with(INSUFFICIENT_RESOURCES) => nothing(self.busy(reason)),
             s if *s == SqlState::READ_ONLY_SQL_TRANSACTION => {
                 nothing(StoreError::ServerReadOnly(server))
             }
@@ -116,11 +146,12 @@ impl ServerName {
     pub(super) fn pool_failure(&self, error: &PoolError, timeout: Duration) -> Failure {
         let error = match error {
             PoolError::Timeout(TimeoutType::Wait) => self.timed_out(timeout),
-            PoolError::Timeout(_) => {
-                self.unreachable(format!("no connection within {} s", timeout.as_secs()))
-            }
+            PoolError::Timeout(_) => return self.no_connection(timeout),
             PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
                 self.connect_error(error, timeout)
+            }
+            PoolError::PostCreateHook(HookError::Message(reason)) => {
+                self.unreachable(reason.to_string())
             }
             PoolError::Closed => StoreError::Closed(self.0.as_ref().into()),
             other => self.failed(other.to_string()),

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
+use super::super::database::open_pool;
+use super::super::error::ServerName;
 use super::*;
+use crate::storage::{CreateError, JoinError, PostgresOptions};
 
 /// How often the server is killed.
 const KILLS: usize = 5;
@@ -139,6 +144,25 @@ async fn a_server_that_cannot_be_used_is_named_without_its_password() {
 async fn a_full_disk_and_a_read_only_server_are_named() {
     let fixture = Fixture::postgres().await;
     let store = &fixture.store;
+    for (state, unreachable) in [
+        ("08006", true),
+        ("57P04", true),
+        ("40001", false),
+        ("53200", false),
+    ] {
+        fixture.sql(&format!(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 RAISE EXCEPTION 'no' USING ERRCODE = '{state}';
+             END $$;
+             CREATE TRIGGER fail BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION fail()"
+        ));
+        match store.provision("alice", None).await.unwrap_err() {
+            CreateError::Store(StoreError::ServerUnreachable { .. }) if unreachable => {}
+            CreateError::Store(StoreError::ServerBusy { .. }) if !unreachable => {}
+            error => panic!("{state}: {error}"),
+        }
+        fixture.sql("DROP TRIGGER fail ON users; DROP FUNCTION fail");
+    }
     // In place of a disk that is full.
     fixture.sql(
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -169,4 +193,86 @@ async fn a_full_disk_and_a_read_only_server_are_named() {
         assert!(matches!(error, StoreError::ServerReadOnly(_)), "{error}");
     }
     assert_eq!(read_only.users().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answering_after_the_login_fails_a_connection_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let silent = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut startup = [0; 512];
+        assert!(stream.read(&mut startup).await.unwrap() > 0);
+        // AuthenticationOk and ReadyForQuery.
+        let answer = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+        stream.write_all(answer).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let server = ServerName("fake".into());
+    let url = format!("postgres://parlor@127.0.0.1:{port}/x");
+    let pool = open_pool(&options(&url), 1, &server, "origin").unwrap();
+    // Generous: a passing test waits for two seconds.
+    let connected = tokio::time::timeout(Duration::from_secs(30), pool.get()).await;
+    let error = connected.expect("in time").map(drop).unwrap_err();
+    let failure = server.pool_failure(&error, Duration::from_secs(1));
+    assert!(
+        matches!(failure.error, StoreError::ServerUnreachable { .. }),
+        "{failure:?}"
+    );
+    silent.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_leaves_time_for_the_next_one() {
+    let server = ServerName("fake".into());
+    for (hosts, seconds) in [("db", 3), ("a,b", 4), ("a,b,c", 5)] {
+        let url = format!("postgres://parlor@{hosts}/x");
+        let pool = open_pool(&options(&url), 1, &server, "origin").unwrap();
+        let create = pool.timeouts().create;
+        assert_eq!(create, Some(Duration::from_secs(seconds)), "{hosts}");
+    }
+}
+
+fn options(url: &str) -> PostgresOptions {
+    PostgresOptions {
+        url: url.parse().unwrap(),
+        password: None,
+        ca_file: None,
+        max_connections: 2,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_sees_a_ban_it_waited_for_whatever_the_default_isolation_is() {
+    let fixture = Fixture::postgres().await;
+    fixture.room("r", false, None).await;
+    fixture.store.provision("alice", None).await.unwrap();
+    let database = fixture.database.as_ref().unwrap();
+    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    database.sql(&format!(
+        "ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'"
+    ));
+    let store = fixture.second_store().await;
+    let (other, connection) = tokio_postgres::connect(&database.url(), NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    other
+        .batch_execute(
+            "SET search_path = parlor; BEGIN;
+             SELECT ban('r', 'alice', NULL, NULL, true, 10, now())",
+        )
+        .await
+        .unwrap();
+    let join = tokio::spawn(async move { store.join("r", "alice", JoinGrant::None, NOW).await });
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND wait_event_type = 'Lock'"
+    );
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while tokio::task::block_in_place(|| database.sql(&waiting)) != "1" {
+        assert!(Instant::now() < deadline);
+    }
+    other.batch_execute("COMMIT").await.unwrap();
+    let joined = join.await.unwrap();
+    assert_eq!(joined, Err(JoinError::Banned { until: None }));
 }
