@@ -243,7 +243,7 @@ fn options(url: &str) -> PostgresOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_join_sees_a_ban_it_waited_for_whatever_the_default_isolation_is() {
+async fn a_join_sees_a_ban_it_waited_for_with_any_default_isolation() {
     let fixture = Fixture::postgres().await;
     fixture.room("r", false, None).await;
     fixture.store.provision("alice", None).await.unwrap();
