@@ -112,7 +112,7 @@ impl Database {
                        THEN pg_logical_emit_message(true, 'parlor', '') IS NULL END
                    FROM (SELECT current_setting('transaction_read_only')::boolean) s (read_only)";
         let read_only: bool = self
-            .query_one(WRITE, sql, &[], |row| row.try_get(0))
+            .query_one(WRITE.without_doubt(), sql, &[], |row| row.try_get(0))
             .await?;
         if read_only {
             return Err(StoreError::ServerReadOnly(self.server().0.to_string()));
