@@ -98,7 +98,7 @@ pub(super) async fn follow(
         if matches!(changed, Ok(Err(_))) {
             return;
         }
-        // Before any list of connections: a user who is connecting just now is in none.
+        // Comes before connections are listed: a user who is just connecting is in no list yet.
         app.hub.invalidate();
         let applied = follower.apply_changes().await;
         if changed.is_ok() {

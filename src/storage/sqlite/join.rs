@@ -133,7 +133,7 @@ fn join(
     Ok(Ok(Joined { room, generation }))
 }
 
-/// The generation of the membership of a user who is a member.
+/// Returns the generation of the current membership; `None` if the user is no member.
 fn membership(
     connection: &Connection,
     room_id: &str,
