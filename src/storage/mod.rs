@@ -3,6 +3,7 @@
 //! [`Store`] is the port: the domain operations in one place, with their values and errors. `sqlite`
 //! and `postgres` are the implementations behind it.
 
+mod columns;
 mod copy;
 mod error;
 mod invite_text;

@@ -4,14 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::{Error, Row};
 
+pub(super) use crate::storage::columns::{ROOM_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS};
 use crate::storage::{EndedMembership, Guest, LeaveOutcome, Room, TokenCutoff, User};
-
-/// The columns that [`user_at`] reads, in its order; the table goes by `u`.
-pub(super) const USER_COLUMNS: &str = "u.id, u.name, u.display_name, u.is_admin, \
-    u.disabled_at IS NOT NULL, u.deleted_at IS NOT NULL, u.guest_room_id, u.guest_until, \
-    u.created_at, u.invite_id, u.token_generation, u.tokens_from";
-
-pub(super) const USER_COLUMN_COUNT: usize = 12;
 
 /// Reads [`USER_COLUMNS`] from the column `first` on.
 pub(super) fn user_at(row: &Row, first: usize) -> Result<User, Error> {
@@ -38,10 +32,6 @@ pub(super) fn user_at(row: &Row, first: usize) -> Result<User, Error> {
         created_at: time_at(row, first + 8)?,
     })
 }
-
-/// The columns that [`room_at`] reads, in its order; the table goes by `r`.
-pub(super) const ROOM_COLUMNS: &str =
-    "r.id, r.name, r.is_private, r.max_participants, r.owner_id, r.created_at, r.closed_at";
 
 /// The columns of [`room_at`] where `result.room` is a room.
 pub(super) const ROOM_OF_RESULT: &str = "(result.room).id, (result.room).name, \

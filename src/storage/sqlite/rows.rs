@@ -2,15 +2,9 @@
 
 use rusqlite::Row;
 
+pub(super) use crate::storage::columns::{ROOM_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS};
 use crate::storage::utc;
 use crate::storage::{Guest, Room, TokenCutoff, User};
-
-/// The columns that [`user_at`] reads, in its order; the table goes by `u`.
-pub(super) const USER_COLUMNS: &str = "u.id, u.name, u.display_name, u.is_admin, \
-    u.disabled_at IS NOT NULL, u.deleted_at IS NOT NULL, u.guest_room_id, u.guest_until, \
-    u.created_at, u.invite_id, u.token_generation, u.tokens_from";
-
-pub(super) const USER_COLUMN_COUNT: usize = 12;
 
 /// Reads [`USER_COLUMNS`] from the column `first` on.
 pub(super) fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
@@ -37,10 +31,6 @@ pub(super) fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
         created_at: time_at(row, first + 8)?,
     })
 }
-
-/// The columns that [`room_at`] reads, in its order; the table goes by `r`.
-pub(super) const ROOM_COLUMNS: &str =
-    "r.id, r.name, r.is_private, r.max_participants, r.owner_id, r.created_at, r.closed_at";
 
 /// Reads [`ROOM_COLUMNS`] from the column `first` on.
 pub(super) fn room_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Room> {
