@@ -93,3 +93,81 @@ async fn a_role_needs_no_rights_beyond_a_schema_of_its_own() {
     assert!(!changed.has_changed().unwrap_or(false));
     database.sql(&format!("DROP OWNED BY {role};; DROP ROLE {role}"));
 }
+
+#[tokio::test]
+async fn functions_use_parlors_tables_with_any_search_path() {
+    let fixture = Fixture::postgres().await;
+    let database = fixture.database.as_ref().unwrap();
+    // Without columns, so that any use of them fails.
+    database.sql(
+        "CREATE TABLE public.users (); CREATE TABLE public.coworking_rooms ();
+         CREATE TABLE public.room_participants (); CREATE TABLE public.room_messages ();
+         CREATE TABLE public.room_invites (); CREATE TABLE public.room_bans ()",
+    );
+    let calls = [
+        ("create_user('a', 'a', 'A', NULL, false, now())", "done"),
+        ("create_user('b', 'b', 'B', NULL, false, now())", "done"),
+        ("(provision_user('c', 'C', now())).id", "c"),
+        ("create_room('r', 'r', true, 5, 'a', 10, now())", "done"),
+        (
+            "(change_room('r', 'room', true, true, true, 4)).outcome",
+            "done",
+        ),
+        (
+            "create_invite('i', 'r', 'h', 'b', now() + interval '1 day', 5, 10, now())",
+            "done",
+        ),
+        ("(join_room('r', 'a', 'none', NULL, now())).outcome", "done"),
+        (
+            "(join_room('r', 'b', 'invite', 'h', now())).outcome",
+            "done",
+        ),
+        (
+            "(join_room('r', 'c', 'token', NULL, now())).outcome",
+            "done",
+        ),
+        (
+            "(redeem_invite('r', 'h', 'guest', 'G', now() + interval '1 day', now())).outcome",
+            "done",
+        ),
+        ("(post_message('r', 'a', 'text', 5, now())).outcome", "done"),
+        ("(leave_room('r', 'a', now())).was_member", "t"),
+        (
+            "(kick('r', 'b', now() + interval '1 minute', now())).was_member",
+            "t",
+        ),
+        (
+            "(ban('r', 'guest', NULL, NULL, false, 10, now())).revoked",
+            "t",
+        ),
+        ("(disable_user('b', now())).account.id", "b"),
+        ("(delete_user('b', 'Deleted', now())).account.id", "b"),
+        ("(close_room('r', now())).room.id", "r"),
+        ("(delete_room('r', now())).room.id", "r"),
+        ("delete_expired(now() + interval '1 year', now())", ""),
+    ];
+    for (call, expected) in calls {
+        let found = call.find(|letter: char| letter.is_alphabetic()).unwrap();
+        let sql = format!(
+            "SET search_path = public; SELECT {}parlor.{}",
+            &call[..found],
+            &call[found..]
+        );
+        assert_eq!(database.sql(&sql), expected, "{call}");
+    }
+    let functions = database.sql(
+        "SELECT string_agg(proname, ' ') FROM pg_proc
+         WHERE pronamespace = 'parlor'::regnamespace AND prorettype <> 'trigger'::regtype",
+    );
+    for function in functions.split(' ') {
+        let is_called = calls.iter().any(|(call, _)| call.contains(function));
+        let helpers = [
+            "active_members",
+            "inactive",
+            "is_member_anywhere",
+            "revoke_invite",
+            "revoke_invites_of",
+        ];
+        assert!(is_called || helpers.contains(&function), "{function}");
+    }
+}
