@@ -13,7 +13,7 @@ use crate::credential::Credentials;
 use crate::data_dir::{DataDir, DataDirError, SecretFile};
 use crate::secret::Secret;
 use crate::service::App;
-use crate::storage::Store;
+use crate::storage::{Store, StoreLock};
 use crate::token::{Claims, Tokens};
 
 use super::failure::Failure;
@@ -74,7 +74,7 @@ impl OfflineContext {
     ) -> Result<OfflineContext, Failure> {
         let data_dir = DataDir::open(data_dir)?;
         let path = || Ok::<_, Failure>(data_dir.database_path()?);
-        let store = Store::open_configured(&config.store, path).await?;
+        let store = Store::open_configured(&config.store, StoreLock::None, path).await?;
         Ok(OfflineContext {
             config,
             store,

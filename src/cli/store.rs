@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 use crate::admin::{Failure, Response};
 use crate::config::{Config, StoreUrl};
 use crate::data_dir::{self, DataDir};
-use crate::storage::{self, PostgresOptions, Store};
+use crate::storage::{self, PostgresOptions, Store, StoreLock};
 
 /// The name of the store in the data directory, for `--to`.
 const SQLITE: &str = "sqlite";
+const NOT_ANOTHER: &str = "--to names the store of the configuration";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
@@ -49,13 +50,13 @@ pub(super) fn run(config: &Config, command: StoreCommand) -> Result<Response, Fa
 
 async fn copy(config: &Config, to: &str) -> Result<Response, Failure> {
     let directory = data_dir::resolve(&config.server)?;
-    // Only the server and this command take the lock.
+    // Only the server and this command take the locks, of the data directory and of databases.
     let data_dir = DataDir::acquire(&directory)?;
     let path = || Ok::<PathBuf, Failure>(data_dir.database_path()?);
     let configured = config.store.url.as_ref();
     let target = if to == SQLITE {
         if configured.is_none() {
-            return Err(Failure::usage("--to names the store of the configuration"));
+            return Err(Failure::usage(NOT_ANOTHER));
         }
         Store::open(&path()?)?
     } else {
@@ -65,9 +66,12 @@ async fn copy(config: &Config, to: &str) -> Result<Response, Failure> {
         let mut settings = config.store.clone();
         settings.url = Some(url);
         let options = PostgresOptions::configured(&settings).expect("the URL is set");
-        Store::connect(&options).await?
+        if settings.url == config.store.url {
+            return Err(Failure::usage(NOT_ANOTHER));
+        }
+        Store::connect_with(&options, StoreLock::Exclusive).await?
     };
-    let source = Store::open_configured(&config.store, path).await?;
+    let source = Store::open_configured(&config.store, StoreLock::Exclusive, path).await?;
     let name = configured.map_or_else(|| directory.display().to_string(), ToString::to_string);
     let counts = storage::copy(&source, &name, &target).await?;
     let json: Map<String, Value> = counts

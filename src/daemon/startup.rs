@@ -13,7 +13,7 @@ use crate::data_dir::{self, DataDir, SecretFile};
 use crate::ingress::limits::MAX_STREAMS;
 use crate::relay::{self, sockets};
 use crate::secret::Secret;
-use crate::storage::Store;
+use crate::storage::{Store, StoreLock};
 use crate::token::Tokens;
 use crate::turn::Nonces;
 
@@ -47,8 +47,10 @@ impl Prepared {
         let nonce_keys = data_dir.nonce_keys(clock::now().unix)?;
         let nonce_keys: Vec<_> = nonce_keys.iter().map(Secret::expose).collect();
         Ok(Prepared {
-            store: Store::open_configured(&config.store, || anyhow::Ok(data_dir.database_path()?))
-                .await?,
+            store: Store::open_configured(&config.store, StoreLock::Exclusive, || {
+                anyhow::Ok(data_dir.database_path()?)
+            })
+            .await?,
             tokens,
             credentials,
             nonces: Nonces::new(&nonce_keys),

@@ -90,12 +90,18 @@ async fn check_store(app: &App) -> Check {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             if may_log(limit) {
-                tracing::error!(%error, "not ready: the database accepts no writes");
+                match error {
+                    StoreError::ServerInUse { .. } => {
+                        tracing::error!(%error, "not ready: another parlor uses the database");
+                    }
+                    _ => tracing::error!(%error, "not ready: the database accepts no writes"),
+                }
             }
             Err(match error {
                 StoreError::Replaced(_) => "the database file was removed or replaced",
                 StoreError::ServerUnreachable { .. } => "the PostgreSQL server cannot be reached",
                 StoreError::ServerReadOnly(_) => "the PostgreSQL server is read-only",
+                StoreError::ServerInUse { .. } => "another parlor uses the database",
                 StoreError::ServerRefused { .. } => "the PostgreSQL server cannot be used",
                 StoreError::ServerFull(_) => "the disk of the PostgreSQL server is full",
                 StoreError::ServerTimedOut { .. } | StoreError::ServerBusy { .. } => {

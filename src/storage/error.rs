@@ -64,6 +64,11 @@ pub enum StoreError {
     ServerFull(String),
     #[error("the PostgreSQL server {server} cannot do that at the moment: {reason}")]
     ServerBusy { server: String, reason: String },
+    #[error(
+        "another parlor uses the database {server} ({holder}); stop it, or name a database of its own in \
+         `store.url`"
+    )]
+    ServerInUse { server: String, holder: String },
     #[error("the PostgreSQL server {server} failed: {reason}")]
     ServerFailed { server: String, reason: String },
     #[error(

@@ -20,7 +20,7 @@ pub use error::{
 };
 pub use limits::*;
 pub use model::*;
-pub use postgres::{PostgresOptions, role_sql};
+pub use postgres::{PostgresOptions, StoreLock, role_sql};
 pub use store::Store;
 
 #[cfg(test)]

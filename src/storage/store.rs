@@ -12,7 +12,7 @@ use super::model::{
     LeaveOutcome, Membership, Message, NewBan, NewInvite, NewMessage, NewRoom, NewUser,
     Participant, Person, Preview, RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
 };
-use super::postgres::PostgresOptions;
+use super::postgres::{PostgresOptions, StoreLock};
 use super::{postgres, sqlite};
 use crate::config;
 use crate::metrics::StorageTimings;
@@ -45,10 +45,11 @@ impl Store {
     /// Opens the store that the settings name: a PostgreSQL server, or the database file at `path`.
     pub async fn open_configured<E: From<StoreError>>(
         settings: &config::Store,
+        lock: StoreLock,
         path: impl FnOnce() -> Result<PathBuf, E>,
     ) -> Result<Store, E> {
         match PostgresOptions::configured(settings) {
-            Some(options) => Ok(Store::connect(&options).await?),
+            Some(options) => Ok(Store::connect_with(&options, lock).await?),
             None => Ok(Store::open(&path()?)?),
         }
     }
@@ -60,9 +61,17 @@ impl Store {
         Ok(Store { backend })
     }
 
-    /// Connects to a PostgreSQL server, and migrates the schema in its database.
+    /// Connects to a PostgreSQL server without the lock of its database, and migrates the schema in it.
     pub async fn connect(options: &PostgresOptions) -> Result<Store, StoreError> {
-        let backend = Backend::Postgres(postgres::Database::open(options).await?);
+        Store::connect_with(options, StoreLock::None).await
+    }
+
+    /// Connects to a PostgreSQL server, takes the lock of its database, and migrates the schema in it.
+    pub async fn connect_with(
+        options: &PostgresOptions,
+        lock: StoreLock,
+    ) -> Result<Store, StoreError> {
+        let backend = Backend::Postgres(postgres::Database::open(options, lock).await?);
         Ok(Store { backend })
     }
 

@@ -4,6 +4,7 @@ mod durability;
 mod logs;
 mod metrics;
 mod operations;
+mod postgres;
 mod restart;
 mod serve;
 mod spans;

@@ -188,6 +188,10 @@ impl Server {
 
     /// Runs SQL as another program.
     fn psql(&self, database: &str, sql: &str) -> Output {
+        self.psql_command(database, sql).output().unwrap()
+    }
+
+    fn psql_command(&self, database: &str, sql: &str) -> Command {
         let mut psql = Command::new(program("psql"));
         psql.args([
             "-X",
@@ -203,7 +207,8 @@ impl Server {
         psql.arg(&self.directory)
             .args(["-d", database, "-p", &self.port.to_string()]);
         psql.args(sql.split(";;").flat_map(|sql| ["-c", sql]));
-        psql.env_remove("PGOPTIONS").output().unwrap()
+        psql.env_remove("PGOPTIONS");
+        psql
     }
 
     /// Creates a database, as a copy of another one or empty.
@@ -234,6 +239,31 @@ impl Database {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// Runs SQL in psql that does not end soon.
+    pub(crate) fn session(&self, sql: &str) -> PsqlSession {
+        let mut psql = self.server.psql_command(&self.name, sql);
+        psql.stdout(Stdio::null()).stderr(Stdio::null());
+        PsqlSession(psql.spawn().unwrap())
+    }
+
+    /// The processes of the server whose sessions have the lock of the database, or wait for it.
+    pub(crate) fn lock_sessions(&self, is_granted: bool) -> Vec<String> {
+        let pids = self.sql(&format!(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+             AND granted = {is_granted}"
+        ));
+        pids.lines().map(str::to_owned).collect()
+    }
+
+    /// Ends connections of the server.
+    pub(crate) fn terminate(&self, processes: &[String]) {
+        let processes = processes.join(",");
+        self.sql(&format!(
+            "SELECT pg_terminate_backend(pid, 10000) FROM unnest('{{{processes}}}'::integer[]) pid"
+        ));
+    }
+
     /// Ends all connections, and keeps the database as a template of others.
     pub(crate) fn into_template(self) -> String {
         let sql = format!(
@@ -253,6 +283,16 @@ impl Drop for Database {
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // The server goes away with the process anyway.
         let _ = self.server.psql("postgres", &sql);
+    }
+}
+
+/// A psql in the background; killed when dropped.
+pub(crate) struct PsqlSession(Child);
+
+impl Drop for PsqlSession {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

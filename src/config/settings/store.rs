@@ -29,7 +29,8 @@ settings! {
         /// authorities of the system.
         ca_file: Option<PathBuf> = None, Restart, example "/etc/parlor/authority.pem";
 
-        /// The maximum number of connections to the PostgreSQL server, besides one that polls for changes.
+        /// The maximum number of connections to the PostgreSQL server, besides one that polls for changes and one
+        /// that holds the lock of the database.
         max_connections: usize = 16, Restart;
     }
 }

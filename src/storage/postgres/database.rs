@@ -15,6 +15,7 @@ use super::call::{STATEMENT_TIMEOUT, WRITE};
 use super::changes::Poller;
 use super::doubt::{Doubt, DoubtGuard};
 use super::error::{Failure, ServerName};
+use super::lock::{DatabaseLock, StoreLock};
 use super::options::PostgresOptions;
 use super::schema;
 use super::tls_stream::Rustls;
@@ -59,6 +60,7 @@ struct Inner {
     changes: watch::Receiver<u64>,
     doubt: Doubt,
     poller: JoinHandle<()>,
+    lock: Option<DatabaseLock>,
 }
 
 impl Drop for Inner {
@@ -68,9 +70,12 @@ impl Drop for Inner {
 }
 
 impl Database {
-    /// Connects, migrates the schema, and starts to poll for changes. Waits a few seconds for a server that
-    /// is starting.
-    pub(crate) async fn open(options: &PostgresOptions) -> Result<Database, StoreError> {
+    /// Connects, takes the lock, migrates the schema, and starts to poll for changes. Waits a few seconds for a
+    /// server that is starting, and for another parlor that is ending.
+    pub(crate) async fn open(
+        options: &PostgresOptions,
+        lock: StoreLock,
+    ) -> Result<Database, StoreError> {
         let server = ServerName(options.url.to_string().into());
         let origin = uuid::Uuid::new_v4().to_string();
         let pool = open_pool(options, options.max_connections, &server, &origin)?;
@@ -79,6 +84,13 @@ impl Database {
         // A connection of its own: changes are noticed while all others are in use.
         let polled = open_pool(options, 1, &server, &origin)?;
         first_connection(&pool, &server).await?;
+        let lock = match lock {
+            StoreLock::None => None,
+            StoreLock::Exclusive => {
+                let pool = open_pool(options, 1, &server, &origin)?;
+                Some(DatabaseLock::acquire(pool, &server).await?)
+            }
+        };
         schema::migrate(&pool, &server).await?;
         let doubt = Doubt::default();
         let poller = Poller::start(polled, &server, &origin, &doubt).await?;
@@ -93,6 +105,7 @@ impl Database {
                 changes,
                 doubt,
                 poller,
+                lock,
             }),
         })
     }
@@ -105,7 +118,8 @@ impl Database {
         &self.inner.times
     }
 
-    /// Writes to the write-ahead log, and waits until it is on the disk.
+    /// Writes to the write-ahead log, and waits until it is on the disk. Also checks that no other parlor has taken
+    /// the lock.
     pub(crate) async fn check_writable(&self) -> Result<(), StoreError> {
         // A standby has no write-ahead log of its own.
         let sql = "SELECT read_only, CASE WHEN NOT read_only
@@ -117,7 +131,7 @@ impl Database {
         if read_only {
             return Err(StoreError::ServerReadOnly(self.server().0.to_string()));
         }
-        Ok(())
+        self.inner.lock.as_ref().map_or(Ok(()), DatabaseLock::check)
     }
 
     pub(super) fn server(&self) -> &ServerName {
@@ -215,11 +229,16 @@ pub(super) fn open_pool(
 /// Waits for the first connection. Only a server that cannot be reached is tried again.
 async fn first_connection(pool: &Pool, server: &ServerName) -> Result<(), StoreError> {
     let deadline = Instant::now() + START_TIMEOUT;
+    let mut is_waiting = false;
     while let Err(error) = pool.get().await {
         let error = server.pool_failure(&error, CONNECT_TIMEOUT).error;
         if Instant::now() >= deadline || !matches!(error, StoreError::ServerUnreachable { .. }) {
             return Err(error);
         }
+        if !is_waiting {
+            tracing::info!(%error, "waiting for the PostgreSQL server");
+        }
+        is_waiting = true;
         tokio::time::sleep(START_PAUSE).await;
     }
     Ok(())

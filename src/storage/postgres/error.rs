@@ -63,6 +63,14 @@ impl ServerName {
         }
     }
 
+    /// The error for a database that another process serves or copies.
+    pub(super) fn in_use(&self, holder: String) -> StoreError {
+        StoreError::ServerInUse {
+            server: self.0.to_string(),
+            holder,
+        }
+    }
+
     fn unreachable(&self, reason: String) -> StoreError {
         StoreError::ServerUnreachable {
             server: self.0.to_string(),

@@ -16,6 +16,7 @@ mod expiry;
 mod guests;
 mod invites;
 mod join;
+mod lock;
 mod memberships;
 mod messages;
 mod options;
@@ -31,6 +32,7 @@ mod user_status;
 mod users;
 
 pub(super) use database::Database;
+pub use lock::StoreLock;
 pub use options::PostgresOptions;
 pub use role::role_sql;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::world::{Client, LOBBY, SECRET, World, offer, presence};
 use crate::support::Builder;
 use crate::support::http::Client as Http;
-use crate::support::postgres::Server;
+use crate::support::postgres::{Server, server};
 
 #[test]
 fn a_failing_server_ends_no_connection_and_newcomers_get_503_and_4000() {
@@ -79,6 +79,65 @@ fn a_join_whose_commit_stalls_gets_503_and_when_to_try_again() {
     let answer = join(&world);
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(answer.header("retry-after"), Some("5"));
+}
+
+#[test]
+fn a_server_whose_lock_another_parlor_has_taken_serves_on_and_is_not_ready() {
+    let database = server().create(None);
+    let daemon = Builder::new()
+        .env("SECRET_KEY", SECRET)
+        .env("PARLOR_AUTH__PROVISION_USERS", "true")
+        .env("PARLOR_STORE__URL", &database.url())
+        .start();
+    let world = World { daemon };
+    let mut members = world.lobby(["alice", "bob"]);
+    let lost = "another parlor uses the database";
+    let first = database.lock_sessions(true);
+    database.terminate(&first);
+    wait_until(|| database.lock_sessions(true).len() == 1);
+    assert_ne!(database.lock_sessions(true), first);
+    assert!(!world.daemon.log().iter().any(|line| line.contains(lost)));
+    // The session of this psql is the next in the queue.
+    let other =
+        database.session("SELECT pg_advisory_lock(1886547058, 1936028278);; SELECT pg_sleep(600)");
+    wait_until(|| !database.lock_sessions(false).is_empty());
+    let of_other = database.lock_sessions(false);
+    database.terminate(&database.lock_sessions(true));
+    world.daemon.wait_for_log(lost);
+    let readiness = Http::new(world.daemon.http()).get("/readyz");
+    assert_eq!(readiness.status, 503);
+    assert_eq!(readiness.json()["checks"]["store"], lost);
+    join(&world).ok();
+    assert_members_are_served(&mut members);
+    let last_attempt = || {
+        database.sql(
+            "SELECT max(query_start) FROM pg_stat_activity
+             WHERE query LIKE '%objsubid = 2%' AND pid <> pg_backend_pid()",
+        )
+    };
+    for _ in 0..2 {
+        let known = last_attempt();
+        wait_until(|| last_attempt() != known);
+    }
+    assert_eq!(database.lock_sessions(true), of_other);
+    database.terminate(&of_other);
+    drop(other);
+    let restored = "no other parlor uses the database any more";
+    world.daemon.wait_for_log(restored);
+    assert_all_are_served(&world, &mut members);
+    let lines = world.daemon.log();
+    let reported = |line: &&String| line.contains(lost) && !line.contains("not ready");
+    assert_eq!(lines.iter().filter(reported).count(), 1);
+}
+
+fn wait_until(is_done: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if is_done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the condition is not met");
 }
 
 fn join(world: &World) -> crate::support::http::Answer {

@@ -1,0 +1,282 @@
+//! The lock of a database: one parlor serves it at a time.
+//!
+//! It is an advisory lock of a connection of its own, so the server releases it when the process or its host ends.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Object, Pool};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{self, Instant};
+
+use super::call::CALL_TIMEOUT;
+use super::error::ServerName;
+use crate::storage::StoreError;
+
+/// The keys of the lock: "prlr" and "serv". Other advisory locks have one key, such as that of migrations.
+const KEYS: (i32, i32) = (0x7072_6c72, 0x7365_7276);
+/// How long a start waits for the end of another parlor, such as its predecessor at a restart.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two attempts of a start.
+const START_PAUSE: Duration = Duration::from_millis(50);
+/// Interval of the checks that the lock is still held, and pause between two attempts to take it again.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Timeout of the end of a session, in milliseconds.
+const TERMINATION_MILLIS: i64 = 1000;
+
+/// The server notices within half a minute that the host of this process is gone, and never ends an idle session.
+const SESSION: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;
+    SET tcp_keepalives_count = 3; SET tcp_user_timeout = '25s'; SET idle_session_timeout = 0";
+
+/// Ends an earlier session of this process that the server has not yet found to be dead.
+const END_SESSION: &str = "SELECT pg_terminate_backend(pid, $3) FROM pg_stat_activity
+    WHERE pid = $1 AND backend_start::text = $2";
+
+/// The lock that a process takes to use a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreLock {
+    /// None: for a command, which works beside a server.
+    None,
+    /// Excludes other processes that serve or copy the store. SQLite needs none: its data directory has a lock.
+    Exclusive,
+}
+
+/// A held lock. It is released when this value is dropped.
+pub(super) struct DatabaseLock {
+    server: ServerName,
+    /// The other process that has taken the lock after this one lost it.
+    holder: watch::Receiver<Option<String>>,
+    keeper: JoinHandle<()>,
+}
+
+impl Drop for DatabaseLock {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl DatabaseLock {
+    /// Takes the lock over a connection of `pool`. Waits a few seconds for another process that has it.
+    pub(super) async fn acquire(
+        pool: Pool,
+        server: &ServerName,
+    ) -> Result<DatabaseLock, StoreError> {
+        let mut keeper = Keeper::new(pool, server);
+        let deadline = Instant::now() + START_TIMEOUT;
+        let mut is_waiting = false;
+        while let Some(holder) = keeper.try_lock().await? {
+            if Instant::now() >= deadline {
+                return Err(server.in_use(holder));
+            }
+            if !is_waiting {
+                tracing::info!(server = %server.0, holder, "waiting for another parlor to end");
+            }
+            is_waiting = true;
+            time::sleep(START_PAUSE).await;
+        }
+        let (sender, holder) = watch::channel(None);
+        Ok(DatabaseLock {
+            server: server.clone(),
+            holder,
+            keeper: tokio::spawn(keeper.run(sender)),
+        })
+    }
+
+    /// # Errors
+    /// Another process has taken the lock after this one lost its connection.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        match &*self.holder.borrow() {
+            Some(holder) => Err(self.server.in_use(holder.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Keeps the lock: takes it again after a lost connection.
+struct Keeper {
+    pool: Pool,
+    server: ServerName,
+    /// The connection of the lock, also while another process has it.
+    client: Option<Client>,
+    /// The last session of this process that had the lock.
+    holding: Option<Session>,
+}
+
+/// A session, as the server identifies it.
+#[derive(Clone, PartialEq, Eq)]
+struct Session {
+    process: i32,
+    start: String,
+}
+
+impl Keeper {
+    fn new(pool: Pool, server: &ServerName) -> Keeper {
+        Keeper {
+            pool,
+            server: server.clone(),
+            client: None,
+            holding: None,
+        }
+    }
+
+    /// Checks the lock until the task is aborted. Reports each loss to another process once.
+    async fn run(mut self, sender: watch::Sender<Option<String>>) {
+        let mut is_held = true;
+        loop {
+            time::sleep(CHECK_INTERVAL).await;
+            let holder = if is_held {
+                self.check_session().await.map(|()| None)
+            } else {
+                self.try_lock().await
+            };
+            is_held = matches!(holder, Ok(None));
+            // A server that does not answer is reported by the poller.
+            let Ok(holder) = holder else {
+                continue;
+            };
+            let server = &self.server.0;
+            let was_lost = sender.borrow().is_some();
+            match &holder {
+                Some(holder) if !was_lost => {
+                    tracing::error!(%server, holder, "another parlor uses the database");
+                }
+                None if was_lost => {
+                    tracing::info!(%server, "no other parlor uses the database any more");
+                }
+                _ => {}
+            }
+            sender.send_replace(holder);
+        }
+    }
+
+    /// Takes the lock, or returns the process that has it.
+    async fn try_lock(&mut self) -> Result<Option<String>, StoreError> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                let client = self.pool.get().await;
+                client.map_err(|error| self.server.pool_failure(&error, CALL_TIMEOUT).error)?
+            }
+        };
+        let answer = time::timeout(CALL_TIMEOUT, try_lock(&client, self.holding.as_ref())).await;
+        Ok(match self.keep_answered(client, answer)? {
+            Attempt::Locked(session) => {
+                self.holding = Some(session);
+                None
+            }
+            Attempt::HeldBy(holder) => Some(holder),
+        })
+    }
+
+    /// Checks that the session of the lock lives.
+    async fn check_session(&mut self) -> Result<(), StoreError> {
+        let Some(client) = self.client.take() else {
+            return Err(self.server.failed("the connection of its lock is gone"));
+        };
+        let answer = time::timeout(CALL_TIMEOUT, client.batch_execute("")).await;
+        self.keep_answered(client, answer)
+    }
+
+    /// Keeps the connection if the server has answered, and closes it otherwise.
+    fn keep_answered<T>(
+        &mut self,
+        client: Client,
+        answer: Result<Result<T, tokio_postgres::Error>, time::error::Elapsed>,
+    ) -> Result<T, StoreError> {
+        let error = match answer {
+            Ok(Ok(value)) => {
+                self.client = Some(client);
+                return Ok(value);
+            }
+            Ok(Err(error)) => self.server.failure(&error, CALL_TIMEOUT).error,
+            Err(_) => self.server.timed_out(CALL_TIMEOUT),
+        };
+        drop(Object::take(client));
+        Err(error)
+    }
+}
+
+/// The result of an attempt to take the lock.
+enum Attempt {
+    Locked(Session),
+    /// Another process has it, described in words.
+    HeldBy(String),
+}
+
+/// Takes the lock. The session `predecessor` of this process must not keep it.
+async fn try_lock(
+    client: &Client,
+    predecessor: Option<&Session>,
+) -> Result<Attempt, tokio_postgres::Error> {
+    client.batch_execute(SESSION).await?;
+    if let Some(Session { process, start }) = predecessor {
+        let timeout = &TERMINATION_MILLIS;
+        client
+            .query(END_SESSION, &[process, start, timeout])
+            .await?;
+    }
+    let (first, second) = KEYS;
+    let sql = format!(
+        "SELECT pg_try_advisory_lock({first}, {second}), pid, backend_start::text
+         FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+    );
+    let row = client.query_one(&sql, &[]).await?;
+    if row.try_get(0)? {
+        return Ok(Attempt::Locked(Session {
+            process: row.try_get(1)?,
+            start: row.try_get(2)?,
+        }));
+    }
+    // The last number tells locks with two keys from those with one.
+    let sql = format!(
+        "SELECT concat_ws(', ', nullif(application_name, ''), host(client_addr),
+                          'server process ' || pid)
+         FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
+         WHERE locktype = 'advisory' AND classid = {first} AND objid = {second} AND objsubid = 2
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND granted
+         LIMIT 1"
+    );
+    let holder = match client.query_opt(&sql, &[]).await? {
+        Some(row) => row.try_get(0)?,
+        None => String::from("it has just ended"),
+    };
+    Ok(Attempt::HeldBy(holder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::PostgresOptions;
+    use crate::storage::postgres::database::open_pool;
+    use crate::storage::tests::server::{Database, server};
+
+    fn keeper(database: &Database) -> Keeper {
+        let options = PostgresOptions {
+            url: database.url().parse().unwrap(),
+            password: None,
+            ca_file: None,
+            max_connections: 1,
+        };
+        let server = ServerName("db".into());
+        let pool = open_pool(&options, 1, &server, "origin").unwrap();
+        Keeper::new(pool, &server)
+    }
+
+    #[tokio::test]
+    async fn a_session_that_the_server_takes_for_alive_leaves_the_lock_to_its_successor() {
+        let (database, another) = (server().create(None), server().create(None));
+        let mut keeper_of_lock = keeper(&database);
+        assert_eq!(keeper_of_lock.try_lock().await, Ok(None));
+        assert_eq!(keeper(&another).try_lock().await, Ok(None));
+        // Its socket stays open, as that of a host that is gone.
+        let _abandoned = Object::take(keeper_of_lock.client.take().unwrap());
+        let mut other = keeper(&database);
+        let holder = other.try_lock().await.unwrap().expect("another session");
+        assert!(holder.starts_with("parlor, server process "), "{holder}");
+        assert_eq!(keeper_of_lock.try_lock().await, Ok(None));
+        assert_eq!(keeper_of_lock.check_session().await, Ok(()));
+        assert!(other.try_lock().await.unwrap().is_some());
+        drop(keeper_of_lock);
+    }
+}
