@@ -80,15 +80,22 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     let mut upgrade_signals = SignalStream::upgrade_signals()?;
     let lines = start.lines.clone();
     let config = &start.loaded.config;
-    let prepared = Prepared::new(config).await?;
+    // With restored calls, a signal is handled later: the calls must be handed over or drained.
+    let may_stop = !inherited.has_state;
+    let prepared = tokio::select! {
+        prepared = Prepared::new(config) => prepared?,
+        name = signals.next(), if may_stop => {
+            log_early_stop(name);
+            return Ok(());
+        }
+    };
     let listeners = Listeners::bind(config, &mut inherited.sockets)?;
     startup::log_descriptor_limit(config, start.descriptors);
     let known = mem::take(&mut inherited.external);
     let names = tokio::select! {
         names = startup::resolve_external_ip(config, known) => names?,
-        // With restored calls, a signal is handled later: the calls must be handed over or drained.
-        name = signals.next(), if !inherited.has_state => {
-            tracing::info!(signal = name, "stopping before the server was ready");
+        name = signals.next(), if may_stop => {
+            log_early_stop(name);
             return Ok(());
         }
     };
@@ -144,4 +151,8 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn log_early_stop(signal: &'static str) {
+    tracing::info!(signal, "stopping before the server was ready");
 }

@@ -1,7 +1,7 @@
 //! A start on PostgreSQL: the wait for the server, and the lock of the database.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::support::Builder;
 use crate::support::command::Cli;
@@ -12,6 +12,7 @@ use crate::support::postgres::server;
 const WAITS_FOR_SERVER: &str = "waiting for the PostgreSQL server";
 /// The line of a start that waits for the lock.
 const WAITS_FOR_PARLOR: &str = "waiting for another parlor to end";
+const EARLY_STOP: &str = "stopping before the server was ready";
 
 /// A `parlor serve` that may not become ready; killed when dropped.
 struct Starting {
@@ -46,6 +47,13 @@ impl Starting {
             all.push_str(&line);
         }
         panic!("no `{text}`: {all}");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.child.id().to_string()])
+            .status();
+        assert!(status.expect("kill runs").success());
     }
 
     /// Waits for the end; returns the exit code and the rest of the log.
@@ -126,6 +134,28 @@ fn a_start_waits_until_another_server_has_ended() {
     assert!(daemon.stop().success());
     next.wait_for(" ready");
     assert_eq!(database.lock_sessions(true).len(), 1);
+}
+
+#[test]
+fn a_signal_ends_a_start_that_waits() {
+    let database = server().create(None);
+    let _daemon = Builder::new()
+        .env("PARLOR_STORE__URL", &database.url())
+        .start();
+    // Nobody listens there.
+    let nowhere = "postgres://parlor@127.0.0.1:1/parlor";
+    for (url, line, signal) in [
+        (nowhere, WAITS_FOR_SERVER, "TERM"),
+        (nowhere, WAITS_FOR_SERVER, "INT"),
+        (&database.url(), WAITS_FOR_PARLOR, "TERM"),
+    ] {
+        let mut starting = Starting::on(url);
+        starting.wait_for(line);
+        starting.signal(signal);
+        let (code, log) = starting.ended();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains(EARLY_STOP) && !log.contains("error"), "{log}");
+    }
 }
 
 #[test]
