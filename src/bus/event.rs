@@ -6,6 +6,8 @@ pub struct Departure {
     pub user: String,
     /// Whether the user is still a member of another room.
     pub elsewhere: bool,
+    /// The generation of the user's next membership, here and below.
+    pub next_generation: u64,
 }
 
 /// A change that the store has committed.
@@ -36,11 +38,13 @@ pub enum Event {
         /// False if the user was no member, so that only a stale connection can remain.
         was_member: bool,
         elsewhere: bool,
+        next_generation: u64,
     },
     Kicked {
         user: String,
         room: String,
         elsewhere: bool,
+        next_generation: u64,
     },
     Banned {
         user: String,
@@ -51,6 +55,7 @@ pub enum Event {
     GuestExpired {
         user: String,
         room: String,
+        next_generation: u64,
     },
     /// `generation` is the generation of the user's next tokens, here and below.
     UserDisabled {

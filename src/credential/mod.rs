@@ -9,8 +9,10 @@
 
 mod credentials;
 mod revocations;
+mod subjects;
 mod username;
 
 pub use credentials::{Credentials, Minted, long_term_key, long_term_key_sha256};
 pub use revocations::{Revocations, RevokedGenerations, RevokedSet};
+pub use subjects::{MembershipKey, Subjects};
 pub use username::{CredentialSubject, Username, anonymous_address, belongs_to};

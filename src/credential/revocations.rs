@@ -2,8 +2,10 @@
 //! correct.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{PoisonError, RwLock};
 
+use super::subjects::{MembershipKey, Subjects};
 use super::username::{CredentialSubject, Username};
 
 /// The users, memberships and rooms whose credentials are revoked.
@@ -11,14 +13,55 @@ use super::username::{CredentialSubject, Username};
 pub struct RevokedSet {
     /// Disabled and deleted users.
     pub users: HashSet<Box<str>>,
-    /// Memberships (user, room) that have ended. They revoke credentials that are bound to the room: all of them,
-    /// or those of generations before that of the user's current membership.
-    pub memberships: HashMap<(Box<str>, Box<str>), RevokedGenerations>,
+    /// Memberships that have ended. They revoke credentials that are bound to the room.
+    pub memberships: HashMap<MembershipKey, RevokedGenerations>,
     /// Closed rooms. They revoke credentials that are bound to them.
     pub rooms: HashSet<Box<str>>,
     /// The token generations of users whose tokens were ended. Credentials stay valid; the map lets
     /// the daemon notice a sign-out by another process.
     pub generations: HashMap<Box<str>, u64>,
+}
+
+impl RevokedSet {
+    /// Returns the part that concerns these subjects.
+    pub fn of(&self, subjects: &Subjects) -> RevokedSet {
+        let Subjects {
+            users,
+            rooms,
+            memberships,
+        } = subjects;
+        RevokedSet {
+            users: self.users.intersection(users).cloned().collect(),
+            rooms: self.rooms.intersection(rooms).cloned().collect(),
+            memberships: values(&self.memberships, memberships),
+            generations: values(&self.generations, users),
+        }
+    }
+
+    /// Replaces the part that concerns these subjects by that of `current`.
+    fn replace_part(&mut self, subjects: &Subjects, current: &RevokedSet) {
+        for user in &subjects.users {
+            self.users.remove(user);
+            self.generations.remove(user);
+        }
+        for room in &subjects.rooms {
+            self.rooms.remove(room);
+        }
+        for membership in &subjects.memberships {
+            self.memberships.remove(membership);
+        }
+        let part = current.of(subjects);
+        self.users.extend(part.users);
+        self.rooms.extend(part.rooms);
+        self.memberships.extend(part.memberships);
+        self.generations.extend(part.generations);
+    }
+}
+
+/// The entries of a map with these keys.
+fn values<K: Clone + Eq + Hash, V: Copy>(map: &HashMap<K, V>, keys: &HashSet<K>) -> HashMap<K, V> {
+    let found = keys.iter().filter_map(|key| Some((key, *map.get(key)?)));
+    found.map(|(key, value)| (key.clone(), value)).collect()
 }
 
 /// The generations of a membership whose credentials are revoked.
@@ -27,6 +70,34 @@ pub enum RevokedGenerations {
     All,
     /// Those before this one.
     Before(u64),
+}
+
+impl RevokedGenerations {
+    /// The generations that the end of a membership revokes. A program that ended it without counting revokes all.
+    pub fn ended(next_generation: u64) -> RevokedGenerations {
+        match next_generation {
+            0 => RevokedGenerations::All,
+            _ => RevokedGenerations::Before(next_generation),
+        }
+    }
+
+    /// Whether a credential of this generation is revoked.
+    pub fn includes(self, generation: u64) -> bool {
+        match self {
+            RevokedGenerations::All => true,
+            RevokedGenerations::Before(first) => generation < first,
+        }
+    }
+
+    /// Whether credentials are revoked that `earlier` did not revoke.
+    pub fn is_more_than(self, earlier: Option<RevokedGenerations>) -> bool {
+        match (self, earlier) {
+            (_, None) => true,
+            (_, Some(RevokedGenerations::All)) => false,
+            (RevokedGenerations::All, _) => true,
+            (RevokedGenerations::Before(now), Some(RevokedGenerations::Before(then))) => now > then,
+        }
+    }
 }
 
 /// The current [`RevokedSet`] and the known rooms. All shards share it, and read it for Allocate
@@ -76,11 +147,8 @@ impl Revocations {
             revoked.users.contains(user)
                 || subject.room.is_some_and(|room| {
                     let pair = (Box::from(user), Box::from(room));
-                    match revoked.memberships.get(&pair) {
-                        None => false,
-                        Some(RevokedGenerations::All) => true,
-                        Some(RevokedGenerations::Before(first)) => subject.generation < *first,
-                    }
+                    let generations = revoked.memberships.get(&pair);
+                    generations.is_some_and(|revoked| revoked.includes(subject.generation))
                 })
         })
     }
@@ -100,10 +168,15 @@ impl Revocations {
         self.write(|revoked| revoked.generations.insert(user.into(), generation));
     }
 
-    /// Revokes the credentials of a user that are bound to a room.
-    pub fn revoke_membership(&self, user: &str, room: &str) {
+    /// Revokes credentials of a user that are bound to a room. Those that are revoked stay revoked.
+    pub fn revoke_membership(&self, user: &str, room: &str, generations: RevokedGenerations) {
         let pair = (user.into(), room.into());
-        self.write(|revoked| revoked.memberships.insert(pair, RevokedGenerations::All));
+        self.write(|revoked| {
+            let known = revoked.memberships.get(&pair).copied();
+            if generations.is_more_than(known) {
+                revoked.memberships.insert(pair, generations);
+            }
+        });
     }
 
     /// Accepts the credentials of a user that are bound to a room from this generation on.
@@ -131,14 +204,20 @@ impl Revocations {
             .clone()
     }
 
-    /// Whether the current set is this one.
-    pub fn is_current(&self, revoked: &RevokedSet) -> bool {
-        *self.inner.read().unwrap_or_else(PoisonError::into_inner) == *revoked
+    /// Returns the part of the current set that concerns these subjects.
+    pub fn part(&self, subjects: &Subjects) -> RevokedSet {
+        let revoked = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        revoked.of(subjects)
     }
 
-    /// Replaces the set with that of the database, and returns the previous one.
+    /// Replaces the set by that of the database, and returns the previous one.
     pub fn replace(&self, revoked: RevokedSet) -> RevokedSet {
         self.write(|known| std::mem::replace(known, revoked))
+    }
+
+    /// Replaces the part of the set that concerns these subjects by that of the database.
+    pub fn replace_part(&self, subjects: &Subjects, revoked: &RevokedSet) {
+        self.write(|known| known.replace_part(subjects, revoked));
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut RevokedSet) -> T) -> T {
@@ -158,7 +237,7 @@ mod tests {
     #[test]
     fn leaving_revokes_only_the_room_bound_credential_until_the_user_rejoins() {
         let revocations = Revocations::default();
-        revocations.revoke_membership("alice", "lobby");
+        revocations.revoke_membership("alice", "lobby", RevokedGenerations::Before(1));
         let bound = subject("1:alice/lobby").unwrap();
         let free = subject("1:alice").unwrap();
         assert!(revocations.is_revoked(&bound) && !revocations.is_revoked(&free));
@@ -173,7 +252,7 @@ mod tests {
     #[test]
     fn a_rejoin_accepts_credentials_of_its_own_and_later_generations_alone() {
         let revocations = Revocations::default();
-        revocations.revoke_membership("alice", "lobby");
+        revocations.revoke_membership("alice", "lobby", RevokedGenerations::All);
         revocations.restore_membership("alice", "lobby", 2);
         let is_revoked = |name| revocations.is_revoked(&subject(name).unwrap());
         for old in ["1:alice/lobby", "1:alice/lobby/0", "1:alice/lobby/1"] {
@@ -187,7 +266,10 @@ mod tests {
         ] {
             assert!(!is_revoked(current), "{current}");
         }
-        revocations.revoke_membership("alice", "lobby");
+        revocations.revoke_membership("alice", "lobby", RevokedGenerations::Before(1));
+        assert!(is_revoked("1:alice/lobby/1") && !is_revoked("1:alice/lobby/2"));
+        revocations.revoke_membership("alice", "lobby", RevokedGenerations::All);
+        revocations.revoke_membership("alice", "lobby", RevokedGenerations::Before(3));
         assert!(is_revoked("1:alice/lobby/99999999999999999999"));
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::Mono;
 use crate::config;
-use crate::credential::{Credentials, Revocations};
+use crate::credential::{Credentials, Revocations, RevokedGenerations};
 use crate::ingress::{Accepted, AdmissionLimits, Limits};
 use crate::turn::{BandwidthUse, Quotas, Scope, Session};
 
@@ -111,17 +111,23 @@ impl Handle {
         self.revocations.restore_membership(user, room, generation);
     }
 
-    /// Ends the allocations of `user` that are bound to `room`, after the user has left it. If the user is in
-    /// no other room (`elsewhere` is false), unbound allocations end as well.
-    pub fn left(&self, user: &str, room: &str, elsewhere: bool) -> FreedCount {
+    /// Ends the allocations of `user` that are bound to `room` and of these generations, after the user has left
+    /// it. If the user is in no other room (`elsewhere` is false), unbound allocations end as well.
+    pub fn left(
+        &self,
+        user: &str,
+        room: &str,
+        generations: RevokedGenerations,
+        elsewhere: bool,
+    ) -> FreedCount {
         self.opened(room);
-        self.revocations.revoke_membership(user, room);
+        self.revocations.revoke_membership(user, room, generations);
         let scope = if elsewhere {
             Scope::Room
         } else {
             Scope::RoomAndUnbound
         };
-        self.revoke(user, scope(room.into()))
+        self.revoke(user, scope(room.into(), generations))
     }
 
     /// Ends all allocations that are bound to `room`, after it was closed.

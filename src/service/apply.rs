@@ -6,7 +6,8 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, ready};
 
 use super::app::App;
-use crate::bus::{Departure, Event};
+use crate::bus::Event;
+use crate::credential::RevokedGenerations;
 use crate::room::CloseCode;
 
 /// The connections and allocations that a change ended.
@@ -102,7 +103,7 @@ impl App {
             Event::Kicked { user, room, .. } | Event::Banned { user, room, .. } => {
                 close(room, user, CloseCode::Removed)
             }
-            Event::GuestExpired { user, room } => {
+            Event::GuestExpired { user, room, .. } => {
                 close(room, user, CloseCode::AuthenticationFailed)
             }
             Event::RoomClosed { room, .. } => self.hub.close_room(room, CloseCode::RoomClosed),
@@ -124,6 +125,13 @@ impl App {
     /// with the number of freed allocations.
     fn update_relay(&self, event: &Event) -> BoxFuture<'static, usize> {
         let relay = &self.relay;
+        let ended = RevokedGenerations::ended;
+        let left = |user: &str, room: &str, generations, elsewhere| {
+            relay
+                .left(user, room, generations, elsewhere)
+                .count()
+                .boxed()
+        };
         match event {
             Event::RoomOpened { room } => relay.opened(room),
             Event::Joined {
@@ -137,29 +145,31 @@ impl App {
                 room,
                 was_member: true,
                 elsewhere,
+                next_generation,
             }
             | Event::Kicked {
                 user,
                 room,
                 elsewhere,
-            }
-            | Event::Banned {
+                next_generation,
+            } => return left(user, room, ended(*next_generation), *elsewhere),
+            Event::Banned {
                 user,
                 room,
                 elsewhere,
-            } => return relay.left(user, room, *elsewhere).count().boxed(),
-            Event::GuestExpired { user, room } => {
-                return relay.left(user, room, false).count().boxed();
-            }
+            } => return left(user, room, RevokedGenerations::All, *elsewhere),
+            Event::GuestExpired {
+                user,
+                room,
+                next_generation,
+            } => return left(user, room, ended(*next_generation), false),
             Event::RoomClosed { room, departures } => {
                 let closed = relay.closed(room).count();
                 let left = departures.iter().map(|departure| {
-                    let Departure { user, elsewhere } = departure;
-                    relay.left(user, room, *elsewhere).count()
+                    let generations = ended(departure.next_generation);
+                    left(&departure.user, room, generations, departure.elsewhere)
                 });
-                let counts: Vec<_> = std::iter::once(closed.boxed())
-                    .chain(left.map(FutureExt::boxed))
-                    .collect();
+                let counts: Vec<_> = std::iter::once(closed.boxed()).chain(left).collect();
                 return join_all(counts)
                     .map(|counts| counts.into_iter().sum())
                     .boxed();
@@ -202,7 +212,7 @@ fn log_applied(event: &Event, source: &ChangeSource) {
             },
             _,
         ) => tracing::debug!(user, room, "user left"),
-        (Event::GuestExpired { user, room }, _) => tracing::debug!(user, room, "guest expired"),
+        (Event::GuestExpired { user, room, .. }, _) => tracing::debug!(user, room, "guest expired"),
         (Event::AccessLost { user, room }, _) => tracing::debug!(user, room, "access lost"),
         (Event::UserEnabled { user }, ChangeSource::ThisProcess) => {
             tracing::info!(user, "user enabled");

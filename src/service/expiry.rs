@@ -61,11 +61,13 @@ async fn run_once(app: &App, now: Now, absent: &mut AbsentGuests) -> Result<(), 
 
 async fn end_expired(app: &App, unix: u64) -> Result<(), StoreError> {
     let _exclusive = app.order.exclusive().await;
-    for (user, room) in app.store.end_expired_guests(unix).await? {
-        app.apply(
-            Event::GuestExpired { user, room },
-            ChangeSource::ThisProcess,
-        );
+    for ended in app.store.end_expired_guests(unix).await? {
+        let event = Event::GuestExpired {
+            user: ended.user,
+            room: ended.room,
+            next_generation: ended.next_generation,
+        };
+        app.apply(event, ChangeSource::ThisProcess);
     }
     Ok(())
 }
@@ -91,7 +93,7 @@ async fn remove_absent_guests(
             continue;
         }
         let (user, room) = guest;
-        app.store.leave(&room, &user, now.unix).await?;
+        let left = app.store.leave(&room, &user, now.unix).await?;
         tracing::debug!(user, room, "absent guest removed");
         // This also closes a connection that was admitted just before the commit.
         let event = Event::Left {
@@ -99,6 +101,7 @@ async fn remove_absent_guests(
             room,
             was_member: true,
             elsewhere: false,
+            next_generation: left.next_generation,
         };
         app.apply(event, ChangeSource::ThisProcess);
     }

@@ -1,7 +1,7 @@
 //! Applies changes that another process committed to the database, such as a command of the CLI.
 //!
-//! The events are the differences between the revocations in the store and the known ones. Then every
-//! connection is checked, for changes that no revocation shows.
+//! The events are the differences between the revocations in the store and the known ones. Then the
+//! connections that the changes may concern are checked, for changes that no revocation shows.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,12 +15,14 @@ use super::apply::{ChangeSource, LostAccess};
 use super::hub::Hub;
 use crate::bus::Event;
 use crate::clock;
-use crate::credential::{Revocations, RevokedGenerations, RevokedSet};
+use crate::credential::{MembershipKey, Revocations, RevokedGenerations, RevokedSet};
 use crate::room::CloseCode;
-use crate::storage::{EndedMembership, Store, StoreError};
+use crate::storage::{BannedUser, Changes, EndedMembership, Store, StoreError};
 
 /// The list of revocations is also read at this interval, to drop guests that the store has deleted.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
+/// More connections than this that wait for a check, some of them more than once, become every connection.
+const MAX_UNCHECKED: usize = 10_000;
 /// Pause before changes that could not be read are read again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -28,26 +30,36 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 struct StoredRevocations {
     revoked: RevokedSet,
     open_rooms: Vec<String>,
-    departures: Vec<EndedMembership>,
+    /// Memberships that have ended, also those of users who returned.
+    ended: Vec<EndedMembership>,
+    bans: Vec<BannedUser>,
 }
 
-async fn read_revocations(store: &Store) -> Result<StoredRevocations, StoreError> {
-    let stored = store.revocations(clock::now().unix).await?;
-    let ended = stored.ended_memberships.iter().map(|ended| {
-        let pair = (ended.user.as_str().into(), ended.room.as_str().into());
-        (pair, RevokedGenerations::All)
-    });
+async fn read_revocations(
+    store: &Store,
+    changes: &Changes,
+) -> Result<StoredRevocations, StoreError> {
+    let stored = store.revocations(clock::now().unix, changes).await?;
     let later = stored.later_memberships.into_iter();
-    let later = later.map(|(user, room, generation)| {
-        let pair = (user.into(), room.into());
-        (pair, RevokedGenerations::Before(generation))
+    let returned = later.map(|(user, room, next_generation)| EndedMembership {
+        user,
+        room,
+        elsewhere: true,
+        next_generation,
     });
-    // A banned user may still have a membership: the ban is the last word.
-    let memberships = later.chain(ended).collect();
+    let mut ended = stored.ended_memberships;
+    ended.extend(returned);
+    let before = ended.iter().map(|ended| {
+        let generations = RevokedGenerations::ended(ended.next_generation);
+        (pair(&ended.user, &ended.room), generations)
+    });
+    let banned = stored.bans.iter();
+    let banned = banned.map(|ban| (pair(&ban.user, &ban.room), RevokedGenerations::All));
     let revoked = RevokedSet {
         users: stored.users.into_iter().map(Box::from).collect(),
         rooms: stored.rooms.into_iter().map(Box::from).collect(),
-        memberships,
+        // A banned user may have a membership: the ban is the last word.
+        memberships: before.chain(banned).collect(),
         generations: stored
             .generations
             .into_iter()
@@ -57,20 +69,26 @@ async fn read_revocations(store: &Store) -> Result<StoredRevocations, StoreError
     Ok(StoredRevocations {
         revoked,
         open_rooms: stored.open_rooms,
-        departures: stored.ended_memberships,
+        ended,
+        bans: stored.bans,
     })
 }
 
-/// Loads the revocations from the store into the relay's list, so that a restart keeps them. Returns
-/// the departures, and the previous revocations.
-pub async fn load_revocations(
-    store: &Store,
-    revocations: &Revocations,
-) -> Result<(Vec<EndedMembership>, RevokedSet), StoreError> {
-    let stored = read_revocations(store).await?;
+fn pair(user: &str, room: &str) -> MembershipKey {
+    (user.into(), room.into())
+}
+
+/// Loads the revocations from the store into the relay's list, so that a restart keeps them.
+pub async fn load_revocations(store: &Store, revocations: &Revocations) -> Result<(), StoreError> {
+    let stored = read_revocations(store, &Changes::Everything).await?;
+    add_rooms(revocations, &stored);
+    revocations.replace(stored.revoked);
+    Ok(())
+}
+
+fn add_rooms(revocations: &Revocations, stored: &StoredRevocations) {
     revocations.add_rooms(stored.revoked.rooms.iter().map(|room| &**room));
     revocations.add_rooms(stored.open_rooms.iter().map(String::as_str));
-    Ok((stored.departures, revocations.replace(stored.revoked)))
 }
 
 /// Applies the events that follow from each change of another process, until the store closes. After
@@ -84,6 +102,7 @@ pub(super) async fn follow(
     let mut follower = Follower {
         app: &app,
         revocations: &revocations,
+        changes: Changes::default(),
         restored: Vec::new(),
         unchecked: VecDeque::new(),
     };
@@ -100,10 +119,13 @@ pub(super) async fn follow(
         }
         // Comes before connections are listed: a user who is just connecting is in no list yet.
         app.hub.invalidate();
-        let applied = follower.apply_changes().await;
         if changed.is_ok() {
-            follower.unchecked = connections(&app.hub).collect();
+            let found = app.store.take_changes();
+            follower.add(found);
+        } else if !has_failed {
+            follower.changes.add(Changes::Everything);
         }
+        let applied = follower.apply_changes().await;
         // The future is dropped at the shutdown, which closes every connection.
         let checked = shutdown.run_until_cancelled(follower.check()).await;
         if checked.is_none() {
@@ -121,6 +143,8 @@ pub(super) async fn follow(
 struct Follower<'a> {
     app: &'a App,
     revocations: &'a Revocations,
+    /// Changes whose events are still to come.
+    changes: Changes,
     /// Users who are no longer revoked, and whose events are still to come.
     restored: Vec<Box<str>>,
     /// Connections that are still to be checked, as (room, user).
@@ -128,36 +152,25 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
+    fn add(&mut self, found: Changes) {
+        self.unchecked.extend(connections(&self.app.hub, &found));
+        if found == Changes::Everything || self.unchecked.len() > MAX_UNCHECKED {
+            // Each once.
+            self.unchecked = connections(&self.app.hub, &Changes::Everything).into();
+        }
+        self.changes.add(found);
+    }
+
     /// Compares the store's revocations with the known ones, and applies the differences as events.
     async fn apply_changes(&mut self) -> Result<(), StoreError> {
-        // Most changes revoke nothing. Without a guard, which would hold back every change of this process.
-        let stored = read_revocations(&self.app.store).await?;
-        if self.restored.is_empty() && self.revocations.is_current(&stored.revoked) {
-            self.revocations
-                .add_rooms(stored.open_rooms.iter().map(String::as_str));
-            return Ok(());
-        }
-        let _exclusive = self.app.order.exclusive().await;
-        // Again: this process may have changed the list, or the store, since.
-        let (departures, before) = load_revocations(&self.app.store, self.revocations).await?;
-        let now = self.revocations.snapshot();
-        let restored = before.users.difference(&now.users).cloned();
-        self.restored.extend(restored);
-        self.restored.retain(|user| !now.users.contains(user));
-        let departed = departures.iter().filter(|departure| {
-            let pair = (
-                departure.user.as_str().into(),
-                departure.room.as_str().into(),
-            );
-            before.memberships.get(&pair) != Some(&RevokedGenerations::All)
-        });
-        let events: Vec<_> = user_events(&before, &now)
-            .chain(room_events(&before, &now))
-            .chain(departed.map(left))
-            .collect();
-        for event in events {
-            let lost = self.lost_access_of(&event).await;
-            self.app.apply(event, ChangeSource::AnotherProcess(lost));
+        if !self.changes.is_empty() {
+            // Most changes revoke nothing. Without a guard, which would hold back every change of this process.
+            let stored = read_revocations(&self.app.store, &self.changes).await?;
+            add_rooms(self.revocations, &stored);
+            if self.known() != restricted(stored.revoked, &self.changes) {
+                self.apply_differences().await?;
+            }
+            self.changes = Changes::default();
         }
         // Last, because a failed read must not prevent the other events.
         while let Some(user) = self.restored.last() {
@@ -171,6 +184,44 @@ impl Follower<'_> {
             self.restored.pop();
         }
         Ok(())
+    }
+
+    async fn apply_differences(&mut self) -> Result<(), StoreError> {
+        let _exclusive = self.app.order.exclusive().await;
+        // Again: this process may have changed the list, or the store, since.
+        let stored = read_revocations(&self.app.store, &self.changes).await?;
+        add_rooms(self.revocations, &stored);
+        let before = self.known();
+        let now = restricted(stored.revoked.clone(), &self.changes);
+        match &self.changes {
+            Changes::Everything => drop(self.revocations.replace(stored.revoked)),
+            Changes::Of(subjects) => self.revocations.replace_part(subjects, &stored.revoked),
+        }
+        let restored = before.users.difference(&now.users).cloned();
+        self.restored.extend(restored);
+        self.restored.retain(|user| !now.users.contains(user));
+        let events: Vec<_> = user_events(&before, &now)
+            .chain(room_events(&before, &now))
+            .chain(membership_events(
+                &stored.ended,
+                &stored.bans,
+                &before,
+                &now,
+            ))
+            .collect();
+        for event in events {
+            let lost = self.lost_access_of(&event).await;
+            self.app.apply(event, ChangeSource::AnotherProcess(lost));
+        }
+        Ok(())
+    }
+
+    /// The known revocations that the changes concern.
+    fn known(&self) -> RevokedSet {
+        match &self.changes {
+            Changes::Everything => self.revocations.snapshot(),
+            Changes::Of(subjects) => self.revocations.part(subjects),
+        }
     }
 
     /// Returns the connections of an event's users and rooms that have lost access. Those that cannot be
@@ -231,6 +282,14 @@ impl Follower<'_> {
     }
 }
 
+/// The revocations that the changes concern.
+fn restricted(revoked: RevokedSet, changes: &Changes) -> RevokedSet {
+    match changes {
+        Changes::Everything => revoked,
+        Changes::Of(subjects) => revoked.of(subjects),
+    }
+}
+
 /// Users who were disabled, deleted or signed out.
 fn user_events<'a>(
     before: &'a RevokedSet,
@@ -265,19 +324,47 @@ fn room_events<'a>(
     })
 }
 
-fn left(departure: &EndedMembership) -> Event {
-    Event::Left {
-        user: departure.user.clone(),
-        room: departure.room.clone(),
+/// Users who were banned, and memberships that ended. A user may have returned since: then credentials of the
+/// earlier memberships are revoked, and the connection stays.
+fn membership_events<'a>(
+    ended: &'a [EndedMembership],
+    bans: &'a [BannedUser],
+    before: &'a RevokedSet,
+    now: &'a RevokedSet,
+) -> impl Iterator<Item = Event> + 'a {
+    let is_new = |user: &str, room: &str, generations: RevokedGenerations| {
+        let pair = pair(user, room);
+        let known = before.memberships.get(&pair).copied();
+        now.memberships.get(&pair) == Some(&generations) && generations.is_more_than(known)
+    };
+    let banned = bans
+        .iter()
+        .filter(move |ban| is_new(&ban.user, &ban.room, RevokedGenerations::All));
+    let banned = banned.map(|ban| Event::Banned {
+        user: ban.user.clone(),
+        room: ban.room.clone(),
+        elsewhere: ban.elsewhere,
+    });
+    let left = ended.iter().filter(move |ended| {
+        let generations = RevokedGenerations::ended(ended.next_generation);
+        is_new(&ended.user, &ended.room, generations)
+    });
+    let left = left.map(|ended| Event::Left {
+        user: ended.user.clone(),
+        room: ended.room.clone(),
         was_member: true,
-        elsewhere: departure.elsewhere,
-    }
+        elsewhere: ended.elsewhere,
+        next_generation: ended.next_generation,
+    });
+    banned.chain(left)
 }
 
 /// Returns the connections that an event may end, as (room, user).
 fn connections_of(hub: &Hub, event: &Event) -> Vec<(Arc<str>, Arc<str>)> {
     match event {
-        Event::Left { user, room, .. } if hub.is_connected(room, user) => {
+        Event::Left { user, room, .. } | Event::Banned { user, room, .. }
+            if hub.is_connected(room, user) =>
+        {
             vec![(room.as_str().into(), user.as_str().into())]
         }
         Event::RoomClosed { room, .. } => {
@@ -292,10 +379,36 @@ fn connections_of(hub: &Hub, event: &Event) -> Vec<(Arc<str>, Arc<str>)> {
     }
 }
 
-/// All connections, as (room, user).
-fn connections(hub: &Hub) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
-    let rooms = hub.occupied_rooms().into_iter();
-    rooms.flat_map(|(room, users)| users.into_iter().map(move |user| (room.clone(), user)))
+/// The connections that changes may concern, as (room, user).
+fn connections(hub: &Hub, changes: &Changes) -> Vec<(Arc<str>, Arc<str>)> {
+    let Changes::Of(subjects) = changes else {
+        return all_connections(hub, |_| true);
+    };
+    let mut found = Vec::new();
+    if !subjects.users.is_empty() {
+        found = all_connections(hub, |user| subjects.users.contains(user));
+    }
+    for room in &subjects.rooms {
+        let room: Arc<str> = (&**room).into();
+        let users = hub.connected(&room).into_iter();
+        found.extend(users.map(|user| (room.clone(), user)));
+    }
+    for (user, room) in &subjects.memberships {
+        if hub.is_connected(room, user) {
+            found.push(((&**room).into(), (&**user).into()));
+        }
+    }
+    found
+}
+
+/// The connections of these users.
+fn all_connections(hub: &Hub, is_of: impl Fn(&str) -> bool) -> Vec<(Arc<str>, Arc<str>)> {
+    let mut found = Vec::new();
+    for (room, users) in hub.occupied_rooms() {
+        let users = users.into_iter().filter(|user| is_of(user));
+        found.extend(users.map(|user| (room.clone(), user)));
+    }
+    found
 }
 
 /// Returns the close code if a connected user may no longer be in a room. The store decides: its failure

@@ -39,6 +39,7 @@ impl App {
                 room: room.to_owned(),
                 was_member: left.was_member,
                 elsewhere: left.elsewhere,
+                next_generation: left.next_generation,
             })
         };
         self.commit(self.order.of_user(user), change, event).await?;

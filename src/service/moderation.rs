@@ -23,6 +23,7 @@ impl App {
             user: user.to_owned(),
             room: room.to_owned(),
             elsewhere: left.elsewhere,
+            next_generation: left.next_generation,
         };
         self.commit_exclusively(change, event).await
     }

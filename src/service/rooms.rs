@@ -49,6 +49,7 @@ fn closed(closed: &ClosedRoom) -> Event {
     let departures = closed.ended_memberships.iter().map(|departure| Departure {
         user: departure.user.clone(),
         elsewhere: departure.elsewhere,
+        next_generation: departure.next_generation,
     });
     Event::RoomClosed {
         room: closed.room.id.clone(),

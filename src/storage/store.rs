@@ -8,9 +8,10 @@ use super::error::{
     BanError, ChangeError, CreateError, InviteError, JoinError, MessageError, StoreError,
 };
 use super::model::{
-    ActiveGuest, ActiveInvite, Admission, Ban, BanOutcome, ClosedRoom, Invite, JoinGrant, Joined,
-    LeaveOutcome, Membership, Message, NewBan, NewInvite, NewMessage, NewRoom, NewUser,
-    Participant, Person, Preview, RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
+    ActiveGuest, ActiveInvite, Admission, Ban, BanOutcome, Changes, ClosedRoom, EndedMembership,
+    Invite, JoinGrant, Joined, LeaveOutcome, Membership, Message, NewBan, NewInvite, NewMessage,
+    NewRoom, NewUser, Participant, Person, Preview, RemovedUser, RevocationList, Room, RoomChange,
+    RoomQuery, User,
 };
 use super::postgres::{PostgresOptions, StoreLock};
 use super::{postgres, sqlite};
@@ -88,6 +89,14 @@ impl Store {
         }
     }
 
+    /// Takes the changes of other processes that were noticed since the last call. A file does not say which.
+    pub fn take_changes(&self) -> Changes {
+        match &self.backend {
+            Backend::Sqlite(_) => Changes::Everything,
+            Backend::Postgres(database) => database.take_changes(),
+        }
+    }
+
     /// The durations of reads and writes, for metrics.
     pub fn times(&self) -> &StorageTimings {
         match &self.backend {
@@ -154,10 +163,17 @@ impl Store {
         call!(self.provision(id, display_name))
     }
 
-    /// Returns everything that the relay must reject. It has no limit of age: the lifetime of a foreign
-    /// credential is unknown.
-    pub async fn revocations(&self, unix: u64) -> Result<RevocationList, StoreError> {
-        call!(self.revocations(unix))
+    /// Returns what the relay must reject of the subjects of `changes`, or more: SQLite's list has everything. It has
+    /// no limit of age: the lifetime of a foreign credential is unknown.
+    pub async fn revocations(
+        &self,
+        unix: u64,
+        changes: &Changes,
+    ) -> Result<RevocationList, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(database) => database.revocations(unix).await,
+            Backend::Postgres(database) => Box::pin(database.revocations(unix, changes)).await,
+        }
     }
 
     /// Disables a user, ends their tokens and revokes the invites that they created, which would admit them
@@ -331,8 +347,8 @@ impl Store {
         call!(self.guest_memberships())
     }
 
-    /// Ends the memberships of guests whose access has expired; returns them as `(user id, room id)`.
-    pub async fn end_expired_guests(&self, unix: u64) -> Result<Vec<(String, String)>, StoreError> {
+    /// Ends the memberships of guests whose access has expired, and returns them.
+    pub async fn end_expired_guests(&self, unix: u64) -> Result<Vec<EndedMembership>, StoreError> {
         call!(self.end_expired_guests(unix))
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rand::{SeedableRng, rngs::ChaCha12Rng};
 
 use crate::clock::{Mono, Now};
-use crate::credential::belongs_to;
+use crate::credential::{RevokedGenerations, Username, belongs_to};
 use crate::stun::TransactionId;
 
 use super::allocation::Allocation;
@@ -104,12 +104,17 @@ impl Server {
     /// Accounts whose name is the user and a `/` followed by more belong to the user.
     pub fn revoke(&mut self, user: &str, scope: &Scope) -> usize {
         let ids = self.table.matching(|allocation| {
-            let is_bound_to = |room: &str| allocation.room.as_deref() == Some(room);
+            let is_bound_to = |room: &str, generations: &RevokedGenerations| {
+                allocation.room.as_deref() == Some(room)
+                    && generations.includes(self.generation(allocation))
+            };
             belongs_to(&allocation.user, user)
                 && match scope {
                     Scope::All => true,
-                    Scope::Room(room) => is_bound_to(room),
-                    Scope::RoomAndUnbound(room) => allocation.room.is_none() || is_bound_to(room),
+                    Scope::Room(room, generations) => is_bound_to(room, generations),
+                    Scope::RoomAndUnbound(room, generations) => {
+                        allocation.room.is_none() || is_bound_to(room, generations)
+                    }
                 }
         });
         for id in &ids {
@@ -119,6 +124,12 @@ impl Server {
         let unbind = reserved.map(|socket| Output::Unbind { socket });
         self.output.extend(unbind);
         ids.len()
+    }
+
+    /// Returns the generation of the membership that an allocation's credential is bound to.
+    fn generation(&self, allocation: &Allocation) -> u64 {
+        let name = Username::parse(&allocation.username);
+        name.map_or(0, |name| self.config.revocations.resolve(name).generation)
     }
 
     /// Ends every allocation whose credential is bound to `room`, and returns their number.

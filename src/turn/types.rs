@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::credential::RevokedGenerations;
 use crate::stun::Method;
 
 use super::reasons::{DropReason, ErrorReason};
@@ -126,10 +127,10 @@ pub enum Output {
 pub enum Scope {
     /// Every allocation of the user.
     All,
-    /// The allocations whose credential is bound to this room.
-    Room(Box<str>),
-    /// The allocations whose credential is bound to this room or to no room.
-    RoomAndUnbound(Box<str>),
+    /// The allocations whose credential is bound to this room and of these generations.
+    Room(Box<str>, RevokedGenerations),
+    /// Those of [`Scope::Room`], and the allocations whose credential is bound to no room.
+    RoomAndUnbound(Box<str>, RevokedGenerations),
 }
 
 /// An allocation as reported to an administrator.

@@ -295,6 +295,34 @@ fn a_database_change_by_another_process_ends_allocations() {
     }
 }
 
+/// The user leaves and comes back before the daemon looks.
+#[test]
+fn a_leave_and_a_return_by_another_process_end_the_earlier_allocations_alone() {
+    let daemon = open_relay().start();
+    let database = rusqlite::Connection::open(daemon.data_dir().join("parlor.db")).unwrap();
+    database.busy_timeout(DEADLINE).unwrap();
+    let user = daemon.cli_json(&["user", "add", "alice"]);
+    let id = user["id"].as_str().unwrap();
+    daemon.cli_json(&["room", "add-member", "lobby", "alice"]);
+    let mut earlier = Client::udp(daemon.turn(), id, Some("lobby"));
+    let mut later = Client::udp(daemon.turn(), id, Some("lobby/1"));
+    let mut unbound = Client::udp(daemon.turn(), id, None);
+    for client in [&mut earlier, &mut later, &mut unbound] {
+        client.allocated();
+    }
+    database
+        .execute_batch("UPDATE room_participants SET generation = generation + 1")
+        .unwrap();
+    let deadline = Deadline::new();
+    while earlier.request(Method::REFRESH, &[]).code() != Some(437) {
+        deadline.check("the earlier allocation ends");
+    }
+    assert_eq!(earlier.allocate().code(), Some(401));
+    for mut client in [later, unbound] {
+        assert_eq!(client.request(Method::REFRESH, &[]).code(), None);
+    }
+}
+
 #[test]
 fn commands_end_the_allocations_of_removed_users_and_rooms() {
     let daemon = open_relay().start();

@@ -1,6 +1,7 @@
 //! Tests of the handle, with fake shards.
 
 use super::*;
+use crate::credential::RevokedGenerations;
 use crate::relay::fake_shard::FakeShard;
 use crate::turn::SessionPage;
 
@@ -21,7 +22,7 @@ async fn the_count_is_the_sum_over_the_shards() {
     let (handle, [mut first, mut second]) = handle();
     for freed in [
         handle.removed("alice", 1),
-        handle.left("alice", "lobby", true),
+        handle.left("alice", "lobby", RevokedGenerations::All, true),
         handle.closed("lobby"),
     ] {
         free(&mut first, 2);

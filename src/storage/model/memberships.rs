@@ -21,6 +21,8 @@ pub struct LeaveOutcome {
     pub ever_member: bool,
     /// The user is a member of another room.
     pub elsewhere: bool,
+    /// The generation of the user's next membership in the room; 0 without an earlier one.
+    pub next_generation: u64,
 }
 
 /// A membership of a user.
@@ -51,8 +53,10 @@ pub struct RevocationList {
     pub rooms: Vec<String>,
     /// Ids of the other rooms: they distinguish names bound to a room from longer names.
     pub open_rooms: Vec<String>,
-    /// Users who left a room and did not return, and banned users.
+    /// Users who left a room and did not return.
     pub ended_memberships: Vec<EndedMembership>,
+    /// Banned users, members or not.
+    pub bans: Vec<BannedUser>,
     /// Members who returned: user, room and the generation of the membership. Credentials of earlier generations
     /// are rejected.
     pub later_memberships: Vec<(String, String, u64)>,
@@ -63,6 +67,17 @@ pub struct RevocationList {
 /// A membership that has ended, as ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedMembership {
+    pub user: String,
+    pub room: String,
+    /// Whether the user is a member of another room.
+    pub elsewhere: bool,
+    /// The generation of the user's next membership in the room.
+    pub next_generation: u64,
+}
+
+/// A user who is banned from a room, as ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BannedUser {
     pub user: String,
     pub room: String,
     /// Whether the user is a member of another room.

@@ -2,6 +2,7 @@
 
 mod admission;
 mod bans;
+mod changes;
 mod invites;
 mod memberships;
 mod messages;
@@ -10,6 +11,7 @@ mod users;
 
 pub use admission::*;
 pub use bans::*;
+pub use changes::*;
 pub use invites::*;
 pub use memberships::*;
 pub use messages::*;

@@ -14,7 +14,8 @@ impl Database {
         until: u64,
         unix: u64,
     ) -> Result<Option<LeaveOutcome>, StoreError> {
-        let sql = "SELECT was_member, ever_member, elsewhere FROM kick($1, $2, $3, $4)";
+        let sql =
+            "SELECT was_member, ever_member, elsewhere, next_generation FROM kick($1, $2, $3, $4)";
         let parameters: Parameters<'_> =
             &[&Text(room_id), &Text(user_id), &time(until), &time(unix)];
         self.query_opt(WRITE, sql, parameters, |row| leave_at(row, 0))
@@ -23,7 +24,8 @@ impl Database {
 
     pub(crate) async fn ban(&self, new: NewBan, unix: u64) -> Result<BanOutcome, BanError> {
         new.check(unix)?;
-        let sql = "SELECT outcome, was_member, ever_member, elsewhere, invite, revoked
+        let sql =
+            "SELECT outcome, was_member, ever_member, elsewhere, next_generation, invite, revoked
                    FROM ban($1, $2, $3, $4, $5, $6, $7)";
         let reason = new.reason.as_deref();
         let parameters: Parameters<'_> = &[
@@ -43,8 +45,8 @@ impl Database {
                 }
                 Ok(Ok(BanOutcome {
                     left: leave_at(row, 1)?,
-                    invite: row.try_get(4)?,
-                    revoked: row.try_get(5)?,
+                    invite: row.try_get(5)?,
+                    revoked: row.try_get(6)?,
                 }))
             })
             .await?;

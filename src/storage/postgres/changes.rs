@@ -1,15 +1,18 @@
 //! Notices changes by other processes: polls the table `events`, and counts.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use tokio::sync::watch;
+use tokio_postgres::Row;
 
-use super::call::CALL_TIMEOUT;
+use super::call::{CALL_TIMEOUT, Parameters};
 use super::doubt::Doubt;
 use super::error::ServerName;
 use crate::clock::{self, Mono};
-use crate::storage::StoreError;
+use crate::credential::Subjects;
+use crate::storage::{Changes, StoreError};
 
 /// Interval of the polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -23,18 +26,23 @@ const MAX_GAP: Duration = Duration::from_secs(50 * 60);
 /// (on a synchronous standby, say) is noticed by the hourly refresh alone.
 const DOUBT_LENGTH: Duration = Duration::from_secs(25);
 
-/// The current snapshot, and whether transactions that ended since an earlier one left events: those of others, or
-/// of this process as well.
+/// Maximum number of events that a poll reads one by one.
+const MAX_EVENTS: i64 = 1000;
+
+/// The current snapshot, and the subjects of the events of transactions that ended since an earlier one: those of
+/// others, or of this process as well. One row without a subject if there are none.
 ///
 /// Rows become visible in the order of commits, not of ids or transactions; a snapshot names exactly the transactions
 /// that had ended. Events with transactions of the future come from a dump of another server.
 const POLL: &str = "
-    SELECT pg_current_snapshot()::text, EXISTS (
-        SELECT 1 FROM events
+    SELECT pg_current_snapshot()::text, found.user_id, found.room_id
+    FROM (SELECT) once LEFT JOIN (
+        SELECT user_id, room_id FROM events
         WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
           AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
           AND xid < pg_snapshot_xmax(pg_current_snapshot())
-          AND ($3 OR origin IS DISTINCT FROM $2))";
+          AND ($3 OR origin IS DISTINCT FROM $2)
+        LIMIT $4) found ON true";
 
 /// Deletes old events, a part at a time; returns their number.
 const CLEANUP: &str = "
@@ -44,6 +52,21 @@ const CLEANUP: &str = "
             WHERE at < now() - interval '1 hour')
         RETURNING id)
     SELECT count(*) FROM deleted";
+
+/// Changes that were found, and not taken yet.
+#[derive(Clone, Default)]
+pub(super) struct FoundChanges(Arc<Mutex<Changes>>);
+
+impl FoundChanges {
+    pub(super) fn take(&self) -> Changes {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, changes: Changes) {
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.add(changes);
+    }
+}
 
 /// Polls for changes.
 pub(super) struct Poller {
@@ -83,8 +106,8 @@ impl Poller {
         Ok(poller)
     }
 
-    /// Polls until the task is aborted, and counts in `changes`.
-    pub(super) async fn run(mut self, changes: watch::Sender<u64>) {
+    /// Polls until the task is aborted, adds what it finds to `found`, and counts in `changes`.
+    pub(super) async fn run(mut self, found: FoundChanges, changes: watch::Sender<u64>) {
         let mut reachable = true;
         let mut interval = tokio::time::interval(POLL_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -98,10 +121,10 @@ impl Poller {
                 self.poll(doubt.is_some()).await
             } else {
                 // Events may have been deleted meanwhile, and the server may be another one.
-                self.restart().await.map(|()| true)
+                self.restart().await.map(|()| Changes::Everything)
             };
             match polled {
-                Ok(found) => {
+                Ok(mut polled) => {
                     self.polled_at = now;
                     if !reachable {
                         tracing::info!(server = %self.server.0, "PostgreSQL server answers again");
@@ -109,7 +132,11 @@ impl Poller {
                         self.doubt.begin();
                     }
                     reachable = true;
-                    if self.follow_doubt(doubt, now) || found {
+                    if self.follow_doubt(doubt, now) {
+                        polled = Changes::Everything;
+                    }
+                    if !polled.is_empty() {
+                        found.add(polled);
                         changes.send_modify(|count| *count += 1);
                     }
                 }
@@ -149,17 +176,18 @@ impl Poller {
         Ok(())
     }
 
-    /// Whether there are new events by others; or by anybody, while writes of this process are in doubt.
-    pub(super) async fn poll(&mut self, is_in_doubt: bool) -> Result<bool, StoreError> {
-        let parameters: super::call::Parameters<'_> = &[&self.snapshot, &self.origin, &is_in_doubt];
+    /// Returns the changes by others; or by anybody, while writes of this process are in doubt.
+    pub(super) async fn poll(&mut self, is_in_doubt: bool) -> Result<Changes, StoreError> {
+        let parameters: Parameters<'_> = &[
+            &self.snapshot,
+            &self.origin,
+            &is_in_doubt,
+            &(MAX_EVENTS + 1),
+        ];
         let rows = self.call(POLL, parameters).await?;
-        let Some(row) = rows.first() else {
-            return Ok(false);
-        };
-        let decoded = (|| Ok((row.try_get(0)?, row.try_get(1)?)))();
-        let (snapshot, found) = decoded.map_err(|error| self.error(&error))?;
+        let (snapshot, changes) = decode(&rows).map_err(|error| self.error(&error))?;
         self.snapshot = snapshot;
-        Ok(found)
+        Ok(changes)
     }
 
     async fn clean_up(&mut self) {
@@ -179,11 +207,7 @@ impl Poller {
         }
     }
 
-    async fn call(
-        &self,
-        sql: &str,
-        parameters: super::call::Parameters<'_>,
-    ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
+    async fn call(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, StoreError> {
         let client = self.pool.get().await;
         let client =
             client.map_err(|error| self.server.pool_failure(&error, CALL_TIMEOUT).error)?;
@@ -203,4 +227,18 @@ impl Poller {
     fn error(&self, error: &tokio_postgres::Error) -> StoreError {
         self.server.failure(error, CALL_TIMEOUT).error
     }
+}
+
+/// Returns the snapshot and the changes of the rows of `POLL`.
+fn decode(rows: &[Row]) -> Result<(String, Changes), tokio_postgres::Error> {
+    let mut snapshot = String::new();
+    let mut subjects = Subjects::default();
+    for row in rows {
+        snapshot = row.try_get(0)?;
+        subjects.insert(row.try_get(1)?, row.try_get(2)?);
+    }
+    if rows.len() as i64 > MAX_EVENTS {
+        return Ok((snapshot, Changes::Everything));
+    }
+    Ok((snapshot, Changes::Of(subjects)))
 }

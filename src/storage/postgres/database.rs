@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
 use super::call::{STATEMENT_TIMEOUT, WRITE};
-use super::changes::Poller;
+use super::changes::{FoundChanges, Poller};
 use super::doubt::{Doubt, DoubtGuard};
 use super::error::{Failure, ServerName};
 use super::lock::{DatabaseLock, StoreLock};
@@ -21,7 +21,7 @@ use super::schema;
 use super::tls_stream::Rustls;
 use crate::config::SslMode;
 use crate::metrics::StorageTimings;
-use crate::storage::StoreError;
+use crate::storage::{Changes, StoreError};
 use crate::tls::{self, Verification};
 
 /// Timeout for a new connection to one server, and for a free one of the pool: shorter than the timeout of a
@@ -58,6 +58,7 @@ struct Inner {
     server: ServerName,
     times: StorageTimings,
     changes: watch::Receiver<u64>,
+    found_changes: FoundChanges,
     doubt: Doubt,
     poller: JoinHandle<()>,
     lock: Option<DatabaseLock>,
@@ -94,8 +95,9 @@ impl Database {
         schema::migrate(&pool, &server).await?;
         let doubt = Doubt::default();
         let poller = Poller::start(polled, &server, &origin, &doubt).await?;
+        let found_changes = FoundChanges::default();
         let (changed, changes) = watch::channel(0);
-        let poller = tokio::spawn(poller.run(changed));
+        let poller = tokio::spawn(poller.run(found_changes.clone(), changed));
         Ok(Database {
             inner: Arc::new(Inner {
                 pool,
@@ -103,6 +105,7 @@ impl Database {
                 server,
                 times: StorageTimings::default(),
                 changes,
+                found_changes,
                 doubt,
                 poller,
                 lock,
@@ -112,6 +115,10 @@ impl Database {
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.clone()
+    }
+
+    pub(crate) fn take_changes(&self) -> Changes {
+        self.inner.found_changes.take()
     }
 
     pub(crate) fn times(&self) -> &StorageTimings {

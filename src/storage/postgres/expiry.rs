@@ -2,8 +2,9 @@
 
 use super::call::{LONG_READ, LONG_WRITE, Parameters, time};
 use super::database::Database;
-use crate::storage::StoreError;
+use super::rows::generation_at;
 use crate::storage::limits::REVOKED_RETENTION_SECONDS;
+use crate::storage::{EndedMembership, StoreError};
 
 impl Database {
     pub(crate) async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
@@ -19,13 +20,18 @@ impl Database {
     pub(crate) async fn end_expired_guests(
         &self,
         unix: u64,
-    ) -> Result<Vec<(String, String)>, StoreError> {
+    ) -> Result<Vec<EndedMembership>, StoreError> {
         let sql = "UPDATE room_participants SET left_at = $1
                    WHERE left_at IS NULL
                      AND user_id IN (SELECT id FROM users WHERE guest_until <= $1)
-                   RETURNING user_id, room_id";
+                   RETURNING user_id, room_id, generation";
         self.query(LONG_WRITE, sql, &[&time(unix)], |row| {
-            Ok((row.try_get(0)?, row.try_get(1)?))
+            Ok(EndedMembership {
+                user: row.try_get(0)?,
+                room: row.try_get(1)?,
+                elsewhere: false,
+                next_generation: generation_at(row, 2)?,
+            })
         })
         .await
     }

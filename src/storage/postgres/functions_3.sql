@@ -6,16 +6,19 @@
 -- room run beside each other, and still waits for a disabling or a close that is about to commit. The outcome
 -- 'done' means success; every other one leaves the tables unchanged.
 
--- Members who count: no expired guests, and no disabled users, whose membership is kept until they are enabled.
-CREATE FUNCTION active_members(p_room text, p_now timestamptz) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT count(*) FROM parlor.room_participants p JOIN parlor.users u ON u.id = p.user_id
-    WHERE p.room_id = p_room AND p.left_at IS NULL AND u.disabled_at IS NULL
-      AND (u.guest_until IS NULL OR u.guest_until > p_now)
-$$;
+-- Members who count: no expired guests, and no disabled users, whose membership is kept until they are enabled. In
+-- plpgsql, which keeps the plans of a session; a function in SQL is planned for each call.
+CREATE FUNCTION active_members(p_room text, p_now timestamptz) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT count(*) FROM parlor.room_participants p JOIN parlor.users u ON u.id = p.user_id
+            WHERE p.room_id = p_room AND p.left_at IS NULL AND u.disabled_at IS NULL
+              AND (u.guest_until IS NULL OR u.guest_until > p_now));
+END $$;
 
-CREATE FUNCTION is_member_anywhere(p_user text) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT 1 FROM parlor.room_participants WHERE user_id = p_user AND left_at IS NULL)
-$$;
+CREATE FUNCTION is_member_anywhere(p_user text) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (SELECT 1 FROM parlor.room_participants WHERE user_id = p_user AND left_at IS NULL);
+END $$;
 
 -- The reason why a user may not act at all, or NULL.
 CREATE FUNCTION inactive(u parlor.users, p_now timestamptz) RETURNS text LANGUAGE sql IMMUTABLE AS $$
@@ -148,17 +151,21 @@ END $$;
 
 -- Returns no row if there is no such room.
 CREATE FUNCTION close_room(p_id text, p_now timestamptz)
-RETURNS TABLE (room parlor.coworking_rooms, members text[], elsewhere boolean[]) LANGUAGE plpgsql AS $$
+RETURNS TABLE (room parlor.coworking_rooms, members text[], elsewhere boolean[], next_generations bigint[])
+LANGUAGE plpgsql AS $$
 BEGIN
     members := '{}';
     elsewhere := '{}';
+    next_generations := '{}';
     UPDATE parlor.coworking_rooms SET closed_at = p_now WHERE id = p_id AND closed_at IS NULL;
     IF FOUND THEN
         WITH ended AS (
             UPDATE parlor.room_participants SET left_at = p_now WHERE room_id = p_id AND left_at IS NULL
-            RETURNING user_id
+            RETURNING user_id, generation
         )
-        SELECT coalesce(array_agg(user_id ORDER BY user_id), '{}') INTO members FROM ended;
+        SELECT coalesce(array_agg(user_id ORDER BY user_id), '{}'),
+               coalesce(array_agg(generation ORDER BY user_id), '{}')
+        INTO members, next_generations FROM ended;
         SELECT coalesce(array_agg(parlor.is_member_anywhere(m.id) ORDER BY m.id COLLATE "C"), '{}') INTO elsewhere
         FROM unnest(members) m (id);
     END IF;
@@ -169,131 +176,14 @@ BEGIN
 END $$;
 
 CREATE FUNCTION delete_room(p_id text, p_now timestamptz)
-RETURNS TABLE (room parlor.coworking_rooms, members text[], elsewhere boolean[]) LANGUAGE plpgsql AS $$
+RETURNS TABLE (room parlor.coworking_rooms, members text[], elsewhere boolean[], next_generations bigint[])
+LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY SELECT * FROM parlor.close_room(p_id, p_now);
     DELETE FROM parlor.room_messages WHERE room_id = p_id;
     DELETE FROM parlor.room_invites WHERE room_id = p_id;
     DELETE FROM parlor.room_bans WHERE room_id = p_id;
     UPDATE parlor.coworking_rooms SET name = id WHERE id = p_id;
-END $$;
-
--- p_grant is 'none', 'token', 'operator' or 'invite'.
-CREATE FUNCTION join_room(
-    p_room text, p_user text, p_grant text, p_hash bytea, p_now timestamptz,
-    OUT outcome text, OUT until timestamptz, OUT membership bigint, OUT room parlor.coworking_rooms
-) LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-DECLARE
-    account parlor.users;
-    member  parlor.room_participants;
-    invite  parlor.room_invites;
-    limited boolean;
-    known   boolean;
-BEGIN
-    IF p_grant = 'invite' THEN
-        -- Joins of one user run one after the other, so that the second finds the membership and needs no invite.
-        SELECT * INTO account FROM parlor.users WHERE id = p_user FOR NO KEY UPDATE;
-    ELSE
-        SELECT * INTO account FROM parlor.users WHERE id = p_user FOR SHARE;
-    END IF;
-    outcome := parlor.inactive(account, p_now);
-    IF outcome IS NULL AND account.guest_room_id <> p_room THEN
-        outcome := 'guest-elsewhere';
-    END IF;
-    IF outcome IS NOT NULL THEN
-        RETURN;
-    END IF;
-
-    -- Joins of a limited room run one after the other, so that the last place is taken once.
-    SELECT max_participants IS NOT NULL INTO limited FROM parlor.coworking_rooms WHERE id = p_room;
-    IF limited THEN
-        SELECT * INTO room FROM parlor.coworking_rooms WHERE id = p_room FOR NO KEY UPDATE;
-    ELSE
-        SELECT * INTO room FROM parlor.coworking_rooms WHERE id = p_room FOR SHARE;
-    END IF;
-    IF NOT FOUND THEN
-        outcome := CASE p_grant WHEN 'invite' THEN 'bad-invite' ELSE 'no-such-room' END;
-        RETURN;
-    END IF;
-    IF NOT limited AND room.max_participants IS NOT NULL THEN
-        -- The room has become limited since: parlor repeats the call.
-        RAISE EXCEPTION 'the capacity of the room has changed' USING ERRCODE = 'serialization_failure';
-    END IF;
-
-    SELECT expires_at INTO until FROM parlor.room_bans
-    WHERE room_id = p_room AND user_id = p_user AND (expires_at IS NULL OR expires_at > p_now);
-    IF FOUND THEN
-        outcome := 'banned';
-        RETURN;
-    END IF;
-    -- Waits for a leave that is about to commit.
-    SELECT * INTO member FROM parlor.room_participants WHERE room_id = p_room AND user_id = p_user FOR NO KEY UPDATE;
-    known := FOUND;
-    IF known AND member.left_at IS NOT NULL AND member.kicked_until > p_now AND p_grant <> 'operator' THEN
-        outcome := 'kicked';
-        until := member.kicked_until;
-        RETURN;
-    END IF;
-    IF room.closed_at IS NULL AND known AND member.left_at IS NULL THEN
-        outcome := 'done';
-        membership := member.generation;
-        RETURN;
-    END IF;
-
-    -- Before outcomes that would reveal that the room exists.
-    IF room.is_private AND account.guest_until IS NULL AND room.owner_id IS DISTINCT FROM p_user THEN
-        IF p_grant = 'none' THEN
-            outcome := CASE WHEN known THEN 'not-invited' ELSE 'no-such-room' END;
-        ELSIF p_grant = 'invite' THEN
-            SELECT * INTO invite FROM parlor.room_invites
-            WHERE hash = p_hash AND room_id = p_room AND expires_at > p_now FOR NO KEY UPDATE;
-            outcome := CASE
-                WHEN NOT FOUND THEN 'bad-invite'
-                WHEN invite.revoked_at IS NOT NULL THEN 'revoked'
-                WHEN invite.uses_left = 0 THEN 'bad-invite'
-            END;
-        END IF;
-    END IF;
-    IF outcome IS NULL THEN
-        outcome := CASE
-            WHEN room.closed_at IS NOT NULL THEN 'room-closed'
-            WHEN room.max_participants <= parlor.active_members(p_room, p_now) THEN 'room-full'
-        END;
-    END IF;
-    IF outcome IS NOT NULL THEN
-        RETURN;
-    END IF;
-
-    UPDATE parlor.room_invites SET uses_left = uses_left - 1 WHERE id = invite.id AND uses_left IS NOT NULL;
-    INSERT INTO parlor.room_participants (room_id, user_id, joined_at) VALUES (p_room, p_user, p_now)
-    ON CONFLICT (room_id, user_id) DO UPDATE
-        SET joined_at = excluded.joined_at, left_at = NULL, kicked_until = NULL
-    RETURNING generation INTO membership;
-    outcome := 'done';
-END $$;
-
-CREATE FUNCTION leave_room(
-    p_room text, p_user text, p_now timestamptz,
-    OUT was_member boolean, OUT ever_member boolean, OUT elsewhere boolean
-) LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE parlor.room_participants SET left_at = p_now WHERE room_id = p_room AND user_id = p_user AND left_at IS NULL;
-    was_member := FOUND;
-    ever_member := was_member
-        OR EXISTS (SELECT 1 FROM parlor.room_participants WHERE room_id = p_room AND user_id = p_user);
-    elsewhere := parlor.is_member_anywhere(p_user);
-END $$;
-
--- Returns no row if the user is no member.
-CREATE FUNCTION kick(p_room text, p_user text, p_until timestamptz, p_now timestamptz)
-RETURNS TABLE (was_member boolean, ever_member boolean, elsewhere boolean) LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE parlor.room_participants SET left_at = p_now, kicked_until = p_until
-    WHERE room_id = p_room AND user_id = p_user AND left_at IS NULL;
-    IF FOUND THEN
-        RETURN QUERY SELECT true, true, parlor.is_member_anywhere(p_user);
-    END IF;
 END $$;
 
 -- Revokes an invite; false if there is none with this id, or it was revoked before. The room keeps the newest
@@ -317,8 +207,8 @@ END $$;
 CREATE FUNCTION ban(
     p_room text, p_user text, p_reason text, p_until timestamptz, p_keep_invite boolean, p_keep bigint,
     p_now timestamptz,
-    OUT outcome text, OUT was_member boolean, OUT ever_member boolean, OUT elsewhere boolean, OUT invite text,
-    OUT revoked boolean
+    OUT outcome text, OUT was_member boolean, OUT ever_member boolean, OUT elsewhere boolean,
+    OUT next_generation bigint, OUT invite text, OUT revoked boolean
 ) LANGUAGE plpgsql AS $$
 DECLARE
     room    parlor.coworking_rooms;
@@ -349,6 +239,7 @@ BEGIN
     was_member := departure.was_member;
     ever_member := departure.ever_member;
     elsewhere := departure.elsewhere;
+    next_generation := departure.next_generation;
     invite := account.invite_id;
     revoked := false;
     IF NOT p_keep_invite AND invite IS NOT NULL THEN
@@ -416,7 +307,8 @@ BEGIN
         WHEN invite.revoked_at IS NOT NULL THEN 'revoked'
         WHEN invite.uses_left = 0 THEN 'bad-invite'
         WHEN room.closed_at IS NOT NULL THEN 'room-closed'
-        WHEN room.max_participants <= parlor.active_members(room.id, p_now) THEN 'room-full'
+        WHEN room.max_participants IS NOT NULL AND room.max_participants <= parlor.active_members(room.id, p_now)
+            THEN 'room-full'
     END;
     IF outcome IS NOT NULL THEN
         RETURN;

@@ -3,8 +3,8 @@
 use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
 use super::rows::{
-    ROOM_COLUMNS, ROOM_OF_RESULT, USER_COLUMN_COUNT, USER_COLUMNS, optional_time_at, room_at,
-    user_at,
+    ROOM_COLUMNS, ROOM_OF_RESULT, USER_COLUMN_COUNT, USER_COLUMNS, generation_at, optional_time_at,
+    room_at, user_at,
 };
 use crate::storage::invite_text::hash;
 use crate::storage::{Admission, JoinError, JoinGrant, Joined, Removal, StoreError};
@@ -38,10 +38,9 @@ impl Database {
             .query_one(call, &sql, parameters, |row| {
                 let outcome: String = row.try_get(0)?;
                 if outcome == "done" {
-                    let generation: i64 = row.try_get(2)?;
                     return Ok(Ok(Joined {
                         room: room_at(row, 3)?,
-                        generation: generation.unsigned_abs(),
+                        generation: generation_at(row, 2)?,
                     }));
                 }
                 Ok(Err((outcome, optional_time_at(row, 1)?)))
@@ -111,10 +110,9 @@ impl Database {
             } else {
                 kicked.map(|until| Removal::Kicked { until })
             };
-            let generation: i64 = row.try_get(7)?;
             Ok(Admission {
                 participant,
-                generation: generation.unsigned_abs(),
+                generation: generation_at(row, 7)?,
                 ever_member: row.try_get(2)?,
                 removal,
                 user: user_known

@@ -12,7 +12,8 @@ impl Database {
         user_id: &str,
         unix: u64,
     ) -> Result<LeaveOutcome, StoreError> {
-        let sql = "SELECT was_member, ever_member, elsewhere FROM leave_room($1, $2, $3)";
+        let sql = "SELECT was_member, ever_member, elsewhere, next_generation
+                   FROM leave_room($1, $2, $3)";
         let parameters: Parameters<'_> = &[&Text(room_id), &Text(user_id), &time(unix)];
         self.query_one(REPEATABLE_WRITE, sql, parameters, |row| leave_at(row, 0))
             .await

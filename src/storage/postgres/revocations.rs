@@ -1,58 +1,101 @@
 //! Reads everything that the relay must reject.
 
-use super::call::{LONG_READ, time};
-use super::database::Database;
-use crate::storage::{EndedMembership, RevocationList, StoreError};
+use tokio_postgres::Row;
 
-/// One statement, so that all parts are of the same moment.
+use super::call::{LONG_READ, Parameters, time};
+use super::database::Database;
+use super::rows::generation_at;
+use crate::storage::{BannedUser, Changes, EndedMembership, RevocationList, StoreError};
+
+/// One statement, so that all parts are of the same moment. The columns are: kind, user or room, room, whether the
+/// user is a member of another room, and a generation.
+///
+/// The parameters are the time and, with [`SUBJECTS`], users, rooms, and the users and rooms of memberships.
 const REVOCATIONS: &str = "
     SELECT 'user', id, NULL, NULL::boolean, NULL::bigint FROM users
-    WHERE disabled_at IS NOT NULL OR deleted_at IS NOT NULL
+    WHERE (disabled_at IS NOT NULL OR deleted_at IS NOT NULL) AND {user}
     UNION ALL
     SELECT CASE WHEN closed_at IS NULL THEN 'open' ELSE 'closed' END, id, NULL, NULL, NULL
-    FROM coworking_rooms
+    FROM coworking_rooms WHERE {room}
     UNION ALL
     SELECT 'generation', id, NULL, NULL, token_generation FROM users
-    WHERE token_generation > 0 AND deleted_at IS NULL
+    WHERE token_generation > 0 AND deleted_at IS NULL AND {user}
     UNION ALL
-    SELECT 'later', user_id, room_id, NULL, generation FROM room_participants
-    WHERE left_at IS NULL AND generation > 0
+    SELECT CASE WHEN left_at IS NULL THEN 'later' ELSE 'ended' END, user_id, room_id, {elsewhere}, generation
+    FROM room_participants m WHERE (left_at IS NOT NULL OR generation > 0) AND {membership}
     UNION ALL
-    SELECT 'membership', ended.user_id, ended.room_id, EXISTS (
-        SELECT 1 FROM room_participants e
-        WHERE e.user_id = ended.user_id AND e.left_at IS NULL), NULL
-    FROM (SELECT user_id, room_id FROM room_participants WHERE left_at IS NOT NULL
-          UNION
-          SELECT user_id, room_id FROM room_bans
-          WHERE expires_at IS NULL OR expires_at > $1) ended";
+    SELECT 'banned', user_id, room_id, {elsewhere}, NULL
+    FROM room_bans m WHERE (expires_at IS NULL OR expires_at > $1) AND {membership}";
+
+const ELSEWHERE: &str = "EXISTS (
+        SELECT 1 FROM room_participants e WHERE e.user_id = m.user_id AND e.left_at IS NULL)";
+
+/// Conditions of `REVOCATIONS` that restrict it to some users, rooms and memberships.
+const SUBJECTS: [(&str, &str); 3] = [
+    ("{user}", "id = ANY ($2::text[])"),
+    ("{room}", "id = ANY ($3::text[])"),
+    (
+        "{membership}",
+        "(user_id, room_id) IN (SELECT * FROM unnest($4::text[], $5::text[]))",
+    ),
+];
 
 impl Database {
-    pub(crate) async fn revocations(&self, unix: u64) -> Result<RevocationList, StoreError> {
+    pub(crate) async fn revocations(
+        &self,
+        unix: u64,
+        changes: &Changes,
+    ) -> Result<RevocationList, StoreError> {
         let mut list = RevocationList::default();
-        self.query(LONG_READ, REVOCATIONS, &[&time(unix)], |row| {
-            let id: String = row.try_get(1)?;
-            match row.try_get(0)? {
-                "user" => list.users.push(id),
-                "open" => list.open_rooms.push(id),
-                "closed" => list.rooms.push(id),
-                "generation" => {
-                    let generation: i64 = row.try_get(4)?;
-                    list.generations.push((id, generation.unsigned_abs()));
-                }
-                "later" => {
-                    let generation: i64 = row.try_get(4)?;
-                    let membership = (id, row.try_get(2)?, generation.unsigned_abs());
-                    list.later_memberships.push(membership);
-                }
-                _ => list.ended_memberships.push(EndedMembership {
-                    user: id,
-                    room: row.try_get(2)?,
-                    elsewhere: row.try_get(3)?,
-                }),
+        let add = |row: &Row| add(&mut list, row);
+        let sql = REVOCATIONS.replace("{elsewhere}", ELSEWHERE);
+        let now = time(unix);
+        match changes {
+            Changes::Everything => {
+                let conditions = SUBJECTS.iter();
+                let sql = conditions.fold(sql, |sql, (name, _)| sql.replace(name, "true"));
+                self.query(LONG_READ, &sql, &[&now], add).await?;
             }
-            Ok(())
-        })
-        .await?;
+            Changes::Of(subjects) => {
+                let conditions = SUBJECTS.iter();
+                let sql =
+                    conditions.fold(sql, |sql, (name, condition)| sql.replace(name, condition));
+                let users: Vec<&str> = subjects.users.iter().map(|user| &**user).collect();
+                let rooms: Vec<&str> = subjects.rooms.iter().map(|room| &**room).collect();
+                let memberships = subjects.memberships.iter();
+                let (members, joined): (Vec<&str>, Vec<&str>) =
+                    memberships.map(|(user, room)| (&**user, &**room)).unzip();
+                let parameters: Parameters<'_> = &[&now, &users, &rooms, &members, &joined];
+                self.query(LONG_READ, &sql, parameters, add).await?;
+            }
+        }
         Ok(list)
     }
+}
+
+/// Adds a row of `REVOCATIONS`.
+fn add(list: &mut RevocationList, row: &Row) -> Result<(), tokio_postgres::Error> {
+    let id: String = row.try_get(1)?;
+    match row.try_get(0)? {
+        "user" => list.users.push(id),
+        "open" => list.open_rooms.push(id),
+        "closed" => list.rooms.push(id),
+        "generation" => list.generations.push((id, generation_at(row, 4)?)),
+        "later" => {
+            let membership = (id, row.try_get(2)?, generation_at(row, 4)?);
+            list.later_memberships.push(membership);
+        }
+        "ended" => list.ended_memberships.push(EndedMembership {
+            user: id,
+            room: row.try_get(2)?,
+            elsewhere: row.try_get(3)?,
+            next_generation: generation_at(row, 4)?,
+        }),
+        _ => list.bans.push(BannedUser {
+            user: id,
+            room: row.try_get(2)?,
+            elsewhere: row.try_get(3)?,
+        }),
+    }
+    Ok(())
 }

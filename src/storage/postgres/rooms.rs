@@ -162,12 +162,12 @@ impl Database {
         unix: u64,
     ) -> Result<Option<ClosedRoom>, StoreError> {
         let sql = format!(
-            "SELECT result.members, result.elsewhere, {ROOM_OF_RESULT}
+            "SELECT result.members, result.elsewhere, result.next_generations, {ROOM_OF_RESULT}
              FROM {function}($1, $2) result"
         );
         let parameters: Parameters<'_> = &[&Text(id), &time(unix)];
         self.query_opt(LONG_WRITE, &sql, parameters, |row| {
-            let room = room_at(row, 2)?;
+            let room = room_at(row, 3)?;
             Ok(ClosedRoom {
                 ended_memberships: ended_memberships_at(row, 0, &room.id)?,
                 room,

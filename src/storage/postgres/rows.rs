@@ -58,10 +58,12 @@ pub(super) fn leave_at(row: &Row, first: usize) -> Result<LeaveOutcome, Error> {
         was_member: row.try_get(first)?,
         ever_member: row.try_get(first + 1)?,
         elsewhere: row.try_get(first + 2)?,
+        next_generation: generation_at(row, first + 3)?,
     })
 }
 
-/// Reads the members of a closed room, and whether they are members elsewhere, from the column `first` on.
+/// Reads the members of a closed room, whether they are members elsewhere, and the generations of their next
+/// memberships, from the column `first` on.
 pub(super) fn ended_memberships_at(
     row: &Row,
     first: usize,
@@ -69,14 +71,22 @@ pub(super) fn ended_memberships_at(
 ) -> Result<Vec<EndedMembership>, Error> {
     let members: Vec<String> = row.try_get(first)?;
     let elsewhere: Vec<bool> = row.try_get(first + 1)?;
-    let ended = members.into_iter().zip(elsewhere);
+    let generations: Vec<i64> = row.try_get(first + 2)?;
+    let ended = members.into_iter().zip(elsewhere).zip(generations);
     Ok(ended
-        .map(|(user, elsewhere)| EndedMembership {
+        .map(|((user, elsewhere), generation)| EndedMembership {
+            next_generation: generation.unsigned_abs(),
             user,
             room: room.to_owned(),
             elsewhere,
         })
         .collect())
+}
+
+/// Reads the generation of a membership, or of a user's tokens.
+pub(super) fn generation_at(row: &Row, column: usize) -> Result<u64, Error> {
+    let generation: i64 = row.try_get(column)?;
+    Ok(generation.unsigned_abs())
 }
 
 pub(super) fn time_at(row: &Row, column: usize) -> Result<u64, Error> {

@@ -23,6 +23,7 @@ const STEPS: [(i32, &[&str]); 1] = [(
         include_str!("schema_3.sql"),
         include_str!("triggers_3.sql"),
         include_str!("functions_3.sql"),
+        include_str!("join_3.sql"),
     ],
 )];
 

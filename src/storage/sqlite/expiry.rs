@@ -1,9 +1,10 @@
 //! Ends and deletes expired guests, invites and bans.
 
 use super::database::Database;
-use crate::storage::StoreError;
+use super::rows::generation_at;
 use crate::storage::limits::REVOKED_RETENTION_SECONDS;
 use crate::storage::utc;
+use crate::storage::{EndedMembership, StoreError};
 
 const DELETE_EXPIRED: [&str; 5] = [
     "DELETE FROM room_invites WHERE expires_at < ?1",
@@ -33,16 +34,23 @@ impl Database {
     pub(crate) async fn end_expired_guests(
         &self,
         unix: u64,
-    ) -> Result<Vec<(String, String)>, StoreError> {
+    ) -> Result<Vec<EndedMembership>, StoreError> {
         let now = utc::format(unix);
         self.write_without_timeout(move |connection| {
             let mut statement = connection.prepare_cached(
                 "UPDATE room_participants SET left_at = ?1, generation = generation + 1
                  WHERE left_at IS NULL
                    AND user_id IN (SELECT id FROM users WHERE guest_until <= ?1)
-                 RETURNING user_id, room_id",
+                 RETURNING user_id, room_id, generation",
             )?;
-            let ended = statement.query_map([&now], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let ended = statement.query_map([&now], |row| {
+                Ok(EndedMembership {
+                    user: row.get(0)?,
+                    room: row.get(1)?,
+                    elsewhere: false,
+                    next_generation: generation_at(row, 2)?,
+                })
+            })?;
             Ok(Ok(ended.collect::<rusqlite::Result<_>>()?))
         })
         .await

@@ -1,12 +1,13 @@
 //! Decides whether a user may join or connect to a room.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
 use super::invites::{InviteUse, use_invite};
-use super::lookup::{active_user, is_full, removal, room_by_id, was_member};
+use super::lookup::{active_user, is_full, last_generation, removal, room_by_id};
 use super::rows::{
-    ROOM_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS, optional_time_at, room_at, user_at,
+    ROOM_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS, generation_at, optional_time_at, room_at,
+    user_at,
 };
 use crate::storage::utc;
 use crate::storage::{Admission, JoinError, JoinGrant, Joined, Removal, Room, StoreError, User};
@@ -60,10 +61,9 @@ impl Database {
                     } else {
                         kicked.map(|until| Removal::Kicked { until })
                     };
-                    let generation: i64 = row.get(7)?;
                     Ok(Admission {
                         participant,
-                        generation: generation.unsigned_abs(),
+                        generation: generation_at(row, 7)?,
                         ever_member: row.get(2)?,
                         removal,
                         user: user_known
@@ -129,7 +129,9 @@ fn join(
                  kicked_until = NULL
              RETURNING generation",
         )?
-        .query_row((room_id, user_id, utc::format(unix)), generation_at)?;
+        .query_row((room_id, user_id, utc::format(unix)), |row| {
+            generation_at(row, 0)
+        })?;
     Ok(Ok(Joined { room, generation }))
 }
 
@@ -144,13 +146,8 @@ fn membership(
             "SELECT generation FROM room_participants
              WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
         )?
-        .query_row((room_id, user_id), generation_at)
+        .query_row((room_id, user_id), |row| generation_at(row, 0))
         .optional()
-}
-
-fn generation_at(row: &Row<'_>) -> rusqlite::Result<u64> {
-    let generation: i64 = row.get(0)?;
-    Ok(generation.unsigned_abs())
 }
 
 /// The ban or kick in force for this user, if any.
@@ -184,7 +181,7 @@ fn check_private_room(
     Ok(match grant {
         _ if open => None,
         JoinGrant::Token | JoinGrant::Operator => None,
-        JoinGrant::None if was_member(connection, &room.id, &user.id)? => {
+        JoinGrant::None if last_generation(connection, &room.id, &user.id)?.is_some() => {
             Some(JoinError::NotInvited)
         }
         JoinGrant::None => Some(JoinError::NoSuchRoom),

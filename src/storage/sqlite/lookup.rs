@@ -2,7 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::rows::{ROOM_COLUMNS, USER_COLUMNS, optional_time_at, room_at, time_at, user_at};
+use super::rows::{
+    ROOM_COLUMNS, USER_COLUMNS, generation_at, optional_time_at, room_at, time_at, user_at,
+};
 use crate::storage::utc;
 use crate::storage::{JoinError, Removal, Room, User};
 
@@ -50,17 +52,18 @@ pub(super) fn is_member(
     Ok(left == Some(true))
 }
 
-/// Whether the user is or was a member.
-pub(super) fn was_member(
+/// Returns the generation of the user's current or next membership in the room; `None` if the user never was a member.
+pub(super) fn last_generation(
     connection: &Connection,
     room_id: &str,
     user_id: &str,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Option<u64>> {
     connection
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM room_participants WHERE room_id = ?1 AND user_id = ?2)",
+            "SELECT generation FROM room_participants WHERE room_id = ?1 AND user_id = ?2",
         )?
-        .query_row((room_id, user_id), |row| row.get(0))
+        .query_row((room_id, user_id), |row| generation_at(row, 0))
+        .optional()
 }
 
 pub(super) fn is_member_anywhere(connection: &Connection, user_id: &str) -> rusqlite::Result<bool> {

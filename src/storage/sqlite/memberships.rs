@@ -1,10 +1,10 @@
 //! Lists and ends memberships. A row whose `left_at` is NULL is a member.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
-use super::lookup::{ACTIVE_MEMBERS, is_member_anywhere, was_member};
-use super::rows::time_at;
+use super::lookup::{ACTIVE_MEMBERS, is_member_anywhere, last_generation};
+use super::rows::{generation_at, time_at};
 use crate::storage::utc;
 use crate::storage::{EndedMembership, LeaveOutcome, Membership, Participant, StoreError};
 
@@ -80,13 +80,21 @@ pub(super) fn end_membership(
     let ended = connection
         .prepare_cached(
             "UPDATE room_participants SET left_at = ?3, generation = generation + 1
-             WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
+             WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL RETURNING generation",
         )?
-        .execute((room_id, user_id, utc::format(unix)))?;
+        .query_row((room_id, user_id, utc::format(unix)), |row| {
+            generation_at(row, 0)
+        })
+        .optional()?;
+    let known = match ended {
+        Some(generation) => Some(generation),
+        None => last_generation(connection, room_id, user_id)?,
+    };
     Ok(LeaveOutcome {
-        was_member: ended > 0,
-        ever_member: was_member(connection, room_id, user_id)?,
+        was_member: ended.is_some(),
+        ever_member: known.is_some(),
         elsewhere: is_member_anywhere(connection, user_id)?,
+        next_generation: known.unwrap_or(0),
     })
 }
 
@@ -96,18 +104,21 @@ pub(super) fn end_room_memberships(
     room_id: &str,
     unix: u64,
 ) -> rusqlite::Result<Vec<EndedMembership>> {
-    let users: Vec<String> = connection
+    let ended: Vec<(String, u64)> = connection
         .prepare_cached(
             "UPDATE room_participants SET left_at = ?2, generation = generation + 1
-             WHERE room_id = ?1 AND left_at IS NULL RETURNING user_id",
+             WHERE room_id = ?1 AND left_at IS NULL RETURNING user_id, generation",
         )?
-        .query_map((room_id, utc::format(unix)), |row| row.get(0))?
+        .query_map((room_id, utc::format(unix)), |row| {
+            Ok((row.get(0)?, generation_at(row, 1)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
-    users
+    ended
         .into_iter()
-        .map(|user| {
+        .map(|(user, generation)| {
             Ok(EndedMembership {
                 elsewhere: is_member_anywhere(connection, &user)?,
+                next_generation: generation,
                 room: room_id.to_owned(),
                 user,
             })

@@ -11,7 +11,6 @@ pub(super) fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
     let guest_room: Option<String> = row.get(first + 6)?;
     let guest_until = optional_time_at(row, first + 7)?;
     let invite: Option<String> = row.get(first + 9)?;
-    let generation: i64 = row.get(first + 10)?;
     Ok(User {
         id: row.get(first)?,
         name: row.get(first + 1)?,
@@ -25,7 +24,7 @@ pub(super) fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
             invite,
         }),
         token_cutoff: TokenCutoff {
-            generation: generation.unsigned_abs(),
+            generation: generation_at(row, first + 10)?,
             from: optional_time_at(row, first + 11)?,
         },
         created_at: time_at(row, first + 8)?,
@@ -53,4 +52,10 @@ pub(super) fn time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 pub(super) fn optional_time_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     let text: Option<String> = row.get(column)?;
     Ok(text.map(|text| utc::parse(&text).unwrap_or(0)))
+}
+
+/// Reads the generation of a membership, or of a user's tokens.
+pub(super) fn generation_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let generation: i64 = row.get(column)?;
+    Ok(generation.unsigned_abs())
 }

@@ -67,8 +67,19 @@ async fn a_store_is_copied_to_postgres_and_back() {
     let users = source.store.users().await.unwrap();
     assert_eq!(there.store.users().await.unwrap(), users);
     assert_eq!(back.store.users().await.unwrap(), users);
-    let revocations = back.store.revocations(NOW).await.unwrap();
-    assert_eq!(source.store.revocations(NOW).await.unwrap(), revocations);
+    let revocations = back
+        .store
+        .revocations(NOW, &Changes::Everything)
+        .await
+        .unwrap();
+    assert_eq!(
+        source
+            .store
+            .revocations(NOW, &Changes::Everything)
+            .await
+            .unwrap(),
+        revocations
+    );
     let last = there.store.messages("small", None, 1).await.unwrap();
     let message = NewMessage {
         room_id: "small".to_owned(),

@@ -1,6 +1,7 @@
 //! Joins, leaves, guests and admissions.
 
 use super::*;
+use crate::credential::Subjects;
 
 async fn a_second_join_succeeds_even_in_a_full_room(fixture: Fixture) {
     fixture.room("r", false, Some(1)).await;
@@ -21,15 +22,16 @@ async fn a_leave_reports_whether_the_user_was_a_member_here_and_is_one_elsewhere
     fixture.join("one", &alice).await.unwrap();
     fixture.join("two", &alice).await.unwrap();
     let leave = |room: &'static str| fixture.store.leave(room, &alice, NOW);
-    let left = |was_member, ever_member, elsewhere| LeaveOutcome {
+    let left = |was_member, ever_member, elsewhere, next_generation| LeaveOutcome {
         was_member,
         ever_member,
         elsewhere,
+        next_generation,
     };
-    assert_eq!(leave("one").await, Ok(left(true, true, true)));
-    assert_eq!(leave("one").await, Ok(left(false, true, true)));
-    assert_eq!(leave("two").await, Ok(left(true, true, false)));
-    assert_eq!(leave("nowhere").await, Ok(left(false, false, false)));
+    assert_eq!(leave("one").await, Ok(left(true, true, true, 1)));
+    assert_eq!(leave("one").await, Ok(left(false, true, true, 1)));
+    assert_eq!(leave("two").await, Ok(left(true, true, false, 1)));
+    assert_eq!(leave("nowhere").await, Ok(left(false, false, false, 0)));
 }
 
 async fn a_member_who_left_is_revoked_until_they_return(fixture: Fixture) {
@@ -40,13 +42,25 @@ async fn a_member_who_left_is_revoked_until_they_return(fixture: Fixture) {
         open_rooms: vec!["r".to_owned()],
         ..RevocationList::default()
     };
-    assert_eq!(fixture.store.revocations(NOW).await.unwrap(), nobody);
+    assert_eq!(
+        fixture
+            .store
+            .revocations(NOW, &Changes::Everything)
+            .await
+            .unwrap(),
+        nobody
+    );
     fixture.store.leave("r", &alice, NOW).await.unwrap();
-    let refused = fixture.store.revocations(NOW).await.unwrap();
+    let refused = fixture
+        .store
+        .revocations(NOW, &Changes::Everything)
+        .await
+        .unwrap();
     let departure = EndedMembership {
         user: alice.clone(),
         room: "r".to_owned(),
         elsewhere: false,
+        next_generation: 1,
     };
     assert_eq!(refused.ended_memberships, [departure]);
     fixture.join("r", &alice).await.unwrap();
@@ -54,7 +68,89 @@ async fn a_member_who_left_is_revoked_until_they_return(fixture: Fixture) {
         later_memberships: vec![(alice, "r".to_owned(), 1)],
         ..nobody
     };
-    assert_eq!(fixture.store.revocations(NOW).await.unwrap(), returned);
+    assert_eq!(
+        fixture
+            .store
+            .revocations(NOW, &Changes::Everything)
+            .await
+            .unwrap(),
+        returned
+    );
+}
+
+async fn the_revocations_of_some_subjects_are_their_part_of_all(fixture: Fixture) {
+    for room in ["r", "s", "closed"] {
+        fixture.room(room, false, None).await;
+        for user in ["left", "back", "banned", "stays"] {
+            fixture.store.provision(user, None).await.unwrap();
+            fixture.join(room, user).await.unwrap();
+        }
+        for user in ["left", "back"] {
+            fixture.store.leave(room, user, NOW).await.unwrap();
+        }
+        fixture.join(room, "back").await.unwrap();
+        let ban = NewBan {
+            room_id: room.to_owned(),
+            user_id: "banned".to_owned(),
+            until: None,
+            reason: None,
+            keep_invite: false,
+        };
+        fixture.store.ban(ban, NOW).await.unwrap();
+    }
+    fixture.store.close_room("closed", NOW).await.unwrap();
+    fixture.store.disable_user("stays", NOW).await.unwrap();
+    fixture.store.sign_out("left", NOW).await.unwrap();
+    let mut subjects = Subjects::default();
+    for user in ["left", "back", "banned", "stays", "unknown"] {
+        subjects.insert(Some(user), Some("r"));
+        subjects.insert(Some(user), Some("unknown"));
+    }
+    for (user, room) in [
+        (Some("left"), None),
+        (Some("stays"), None),
+        (None, Some("closed")),
+        (None, Some("s")),
+    ] {
+        subjects.insert(user, room);
+    }
+    let list = async |changes: Changes| fixture.store.revocations(NOW, &changes).await.unwrap();
+    let mut all = list(Changes::Everything).await;
+    all.generations
+        .retain(|(user, _)| user == "left" || user == "stays");
+    all.open_rooms.retain(|room| room == "s");
+    all.ended_memberships.retain(|ended| ended.room == "r");
+    all.later_memberships.retain(|(_, room, _)| room == "r");
+    all.bans.retain(|ban| ban.room == "r");
+    assert_eq!(
+        (all.users.len(), all.generations.len(), all.rooms.len()),
+        (1, 2, 1)
+    );
+    assert_eq!(
+        (
+            all.ended_memberships.len(),
+            all.later_memberships.len(),
+            all.bans.len()
+        ),
+        (2, 1, 1)
+    );
+    if !fixture.store.is_remote() {
+        // A file has no events: its list is always the whole one.
+        assert_eq!(
+            list(Changes::Of(subjects)).await,
+            list(Changes::Everything).await
+        );
+        return;
+    }
+    let mut some = list(Changes::Of(subjects)).await;
+    for list in [&mut all, &mut some] {
+        list.generations.sort();
+        list.ended_memberships
+            .sort_by(|one, other| one.user.cmp(&other.user));
+    }
+    assert_eq!(some, all);
+    let nothing = RevocationList::default();
+    assert_eq!(list(Changes::default()).await, nothing);
 }
 
 async fn unknown_users_closed_rooms_disabled_and_banned_users_are_rejected(fixture: Fixture) {
@@ -86,7 +182,15 @@ async fn unknown_users_closed_rooms_disabled_and_banned_users_are_rejected(fixtu
         fixture.join("open", &alice).await,
         Err(JoinError::UserDisabled)
     );
-    assert_eq!(fixture.store.revocations(NOW).await.unwrap().users, [alice]);
+    assert_eq!(
+        fixture
+            .store
+            .revocations(NOW, &Changes::Everything)
+            .await
+            .unwrap()
+            .users,
+        [alice]
+    );
 }
 
 async fn a_private_room_opens_to_members_invites_grants_and_its_owner(fixture: Fixture) {
@@ -165,7 +269,11 @@ async fn a_guest_belongs_to_one_room_until_their_time_runs_out(fixture: Fixture)
     let late = fixture.store.join("r", &guest, JoinGrant::None, NOW + 60);
     assert_eq!(late.await, Err(JoinError::GuestExpired));
     let ended = fixture.store.end_expired_guests(NOW + 60).await.unwrap();
-    assert_eq!(ended, [(guest, "r".to_owned())]);
+    let ended: Vec<_> = ended
+        .iter()
+        .map(|ended| (&*ended.user, &*ended.room))
+        .collect();
+    assert_eq!(ended, [(&*guest, "r")]);
     assert_eq!(fixture.members("r").await, [alice]);
 }
 
@@ -236,6 +344,7 @@ on_every_backend!(
     a_second_join_succeeds_even_in_a_full_room,
     a_leave_reports_whether_the_user_was_a_member_here_and_is_one_elsewhere,
     a_member_who_left_is_revoked_until_they_return,
+    the_revocations_of_some_subjects_are_their_part_of_all,
     unknown_users_closed_rooms_disabled_and_banned_users_are_rejected,
     a_private_room_opens_to_members_invites_grants_and_its_owner,
     an_invite_is_valid_for_its_room_its_time_and_its_uses,

@@ -31,6 +31,8 @@ struct Model {
     members: BTreeMap<usize, BTreeSet<usize>>,
     /// Room and user.
     ever: BTreeSet<(usize, usize)>,
+    /// The number of memberships that have ended, by room and user.
+    generations: BTreeMap<(usize, usize), u64>,
 }
 
 impl Model {
@@ -55,10 +57,15 @@ impl Model {
     }
 
     fn leave(&mut self, room: usize, user: usize) -> LeaveOutcome {
+        let was_member = self.room(room).remove(&user);
+        let next_generation = self.generations.entry((room, user)).or_default();
+        *next_generation += u64::from(was_member);
+        let next_generation = *next_generation;
         LeaveOutcome {
-            was_member: self.room(room).remove(&user),
+            was_member,
             ever_member: self.ever.contains(&(room, user)),
             elsewhere: self.members.values().any(|members| members.contains(&user)),
+            next_generation,
         }
     }
 

@@ -129,7 +129,12 @@ async fn a_deleted_id_stays_rejected_and_its_name_becomes_free(fixture: Fixture)
     let second = fixture.user("alice").await;
     assert_ne!(second, "alice");
     assert_eq!(
-        fixture.store.revocations(NOW).await.unwrap().users,
+        fixture
+            .store
+            .revocations(NOW, &Changes::Everything)
+            .await
+            .unwrap()
+            .users,
         ["alice"]
     );
 }

@@ -54,7 +54,7 @@ async fn a_sign_out_a_new_password_and_a_disabling_end_tokens_and_an_enabling_do
     store.disable_user(&alice, NOW).await.unwrap();
     store.enable_user(&alice).await.unwrap();
     assert_eq!(generation().await, 3);
-    let refused = store.revocations(NOW).await.unwrap();
+    let refused = store.revocations(NOW, &Changes::Everything).await.unwrap();
     assert_eq!(refused.generations, [(alice.clone(), 3)]);
     store.delete_user(&alice, NOW).await.unwrap();
     assert_eq!(store.sign_out(&alice, NOW).await.unwrap(), None);

@@ -1,6 +1,7 @@
 //! Authentication: challenges, credentials and revocation.
 
 use super::*;
+use crate::credential::RevokedGenerations;
 
 #[test]
 fn a_request_without_integrity_is_challenged_and_leaves_nothing_behind() {
@@ -147,30 +148,45 @@ fn revocation_ends_only_the_allocations_in_its_scope() {
     let credentials = Credentials::new(&Secret::new("north"), &[]);
     let all = |world: &mut World| {
         for (port, user, room) in [
-            (1, "alice", Some("r1")),
-            (2, "alice", Some("r2")),
-            (3, "alice", None),
-            (4, "bob", Some("r1")),
+            (1, "alice", Some(("r1", 0))),
+            (2, "alice", Some(("r1", 1))),
+            (3, "alice", Some(("r2", 0))),
+            (4, "alice", None),
+            (5, "bob", Some(("r1", 0))),
         ] {
-            let minted = credentials.mint(user, room, world.now.unix + 600);
+            let expires = world.now.unix + 600;
+            let minted = match room {
+                Some((room, generation)) => {
+                    credentials.mint_for_member(user, room, generation, expires)
+                }
+                None => credentials.mint(user, None, expires),
+            };
             let mut client = Client::with(&format!("192.88.1.1:{port}"), minted);
             assert_eq!(client.allocate(world, &[]).code(), None);
         }
     };
     for (scope, freed) in [
-        (Scope::Room("r1".into()), 1),
-        (Scope::RoomAndUnbound("r1".into()), 2),
-        (Scope::All, 3),
+        (Scope::Room("r1".into(), RevokedGenerations::All), 2),
+        (Scope::Room("r1".into(), RevokedGenerations::Before(1)), 1),
+        (
+            Scope::RoomAndUnbound("r1".into(), RevokedGenerations::All),
+            3,
+        ),
+        (
+            Scope::RoomAndUnbound("r1".into(), RevokedGenerations::Before(1)),
+            2,
+        ),
+        (Scope::All, 4),
     ] {
         let mut world = World::new();
         world.server.config.revocations.add_rooms(["r1", "r2"]);
         all(&mut world);
         assert_eq!(world.server.revoke("alice", &scope), freed);
         world.run_orders();
-        assert_eq!(world.open_sockets(), 4 - freed);
+        assert_eq!(world.open_sockets(), 5 - freed);
         assert_eq!(world.ended.len(), freed);
         assert!(world.ended.iter().all(|session| &*session.user == "alice"));
-        assert_eq!(world.server.config.quotas.held(), 4 - freed);
+        assert_eq!(world.server.config.quotas.held(), 5 - freed);
     }
 }
 

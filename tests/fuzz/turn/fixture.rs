@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlor::clock::{Mono, Now};
-use parlor::credential::{Credentials, Minted, Revocations};
+use parlor::credential::{Credentials, Minted, Revocations, RevokedGenerations};
 use parlor::net::PortRange;
 use parlor::rate::{Limit, PerIpLimiter};
 use parlor::secret::Secret;
@@ -279,11 +279,17 @@ impl Fixture {
         for edge in &mut self.edges {
             match what % 8 {
                 0 => _ = edge.server.revoke(user, &Scope::All),
-                1 => _ = edge.server.revoke(user, &Scope::Room("lobby".into())),
+                1 => {
+                    _ = edge.server.revoke(
+                        user,
+                        &Scope::Room("lobby".into(), RevokedGenerations::Before(1)),
+                    );
+                }
                 2 => {
-                    _ = edge
-                        .server
-                        .revoke(user, &Scope::RoomAndUnbound("lobby".into()));
+                    _ = edge.server.revoke(
+                        user,
+                        &Scope::RoomAndUnbound("lobby".into(), RevokedGenerations::All),
+                    );
                 }
                 3 => _ = edge.server.close_room("lobby"),
                 deny => {

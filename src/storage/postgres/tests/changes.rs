@@ -8,6 +8,8 @@ use super::super::changes::Poller;
 use super::super::doubt::Doubt;
 use super::super::error::ServerName;
 use super::*;
+use crate::credential::Subjects;
+use crate::storage::Changes;
 
 /// Limit of a wait; a passing test never reaches it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -120,12 +122,13 @@ async fn a_poll_finds_each_commit_once_in_any_order_of_transactions() {
         tokio::spawn(connection);
         let origin = if number % 4 == 1 { "'own'" } else { "NULL" };
         let insert = format!(
-            "BEGIN; SAVEPOINT s; INSERT INTO parlor.events (kind, origin) VALUES ('x', {origin}); RELEASE s"
+            "BEGIN; SAVEPOINT s; INSERT INTO parlor.events (kind, user_id, origin)
+             VALUES ('x', 'user-{number}', {origin}); RELEASE s"
         );
         client.batch_execute(&insert).await.unwrap();
         open.push(client);
         // Polls see none of the open ones, but begin between them.
-        assert!(!poller.poll(true).await.unwrap(), "{number}");
+        assert!(poller.poll(true).await.unwrap().is_empty(), "{number}");
     }
     // Every number once, up and down; the first transaction, which is the oldest, ends last.
     for step in 1..=TRANSACTIONS {
@@ -138,13 +141,19 @@ async fn a_poll_finds_each_commit_once_in_any_order_of_transactions() {
             "COMMIT"
         };
         open[number].batch_execute(end).await.unwrap();
-        let expected = end == "COMMIT" && (!is_own || is_in_doubt);
+        let mut expected = Subjects::default();
+        if end == "COMMIT" && (!is_own || is_in_doubt) {
+            expected.insert(Some(&format!("user-{number}")), None);
+        }
         assert_eq!(
             poller.poll(is_in_doubt).await.unwrap(),
-            expected,
+            Changes::Of(expected),
             "{number}"
         );
-        assert!(!poller.poll(true).await.unwrap(), "{number} again");
+        assert!(
+            poller.poll(true).await.unwrap().is_empty(),
+            "{number} again"
+        );
     }
 }
 
