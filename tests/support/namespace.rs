@@ -80,6 +80,22 @@ pub(crate) fn ran_in_namespace(test: &str) -> bool {
     true
 }
 
+/// Whether this process lives in a mount namespace of its own, and so may mount. If not, the test `name` has been run
+/// in one; or there are none here, and the test is left out.
+pub(crate) fn may_mount(name: &str) -> bool {
+    let here = !ran_in_namespace(name);
+    let boxed = std::env::var_os(INSIDE).is_some();
+    if here && !boxed {
+        eprintln!("{name}: left out, since it mounts");
+    }
+    here && boxed
+}
+
+pub(crate) fn mount(args: &[&str]) {
+    let status = Command::new("mount").args(args).status();
+    assert!(status.expect("mount runs").success(), "{args:?}");
+}
+
 /// The command prefix that creates the namespaces: only `lo` is up, and temporary files are in memory that
 /// vanishes with them.
 fn unshare(folder: &TempDir) -> Command {

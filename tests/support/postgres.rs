@@ -211,6 +211,22 @@ impl Server {
         psql
     }
 
+    /// Creates an empty database on a disk that `mount` mounts. The write-ahead log is on another one.
+    pub(crate) fn create_on_disk(&'static self, mount: impl FnOnce(&str)) -> Database {
+        let disk = self.directory.join("disk");
+        fs::create_dir(&disk).unwrap();
+        mount(disk.to_str().unwrap());
+        chown(&disk, Some(NOBODY), Some(NOBODY)).unwrap();
+        let name = "small".to_owned();
+        let sql = format!(
+            "CREATE TABLESPACE {name} LOCATION '{}';;
+             CREATE DATABASE {name} TEMPLATE template0 TABLESPACE {name}",
+            disk.display()
+        );
+        assert_success(self.psql("postgres", &sql));
+        Database { server: self, name }
+    }
+
     /// Creates a database, as a copy of another one or empty.
     pub(crate) fn create(&'static self, template: Option<&str>) -> Database {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -237,6 +253,15 @@ impl Database {
     pub(crate) fn sql(&self, sql: &str) -> String {
         let output = assert_success(self.server.psql(&self.name, sql));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Runs SQL that the server refuses; returns the SQLSTATE.
+    pub(crate) fn refused(&self, sql: &str) -> String {
+        let sql = format!("\\set VERBOSITY sqlstate;;{sql}");
+        let output = self.server.psql(&self.name, &sql);
+        assert!(!output.status.success(), "{output:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        error.trim().trim_start_matches("ERROR:").trim().to_owned()
     }
 
     /// Runs SQL in psql that does not end soon.
@@ -294,6 +319,21 @@ impl Drop for PsqlSession {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Whether a server can run in this process' user namespace: root needs another user for it.
+pub(crate) fn can_run() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let has_nobody = map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>());
+        let (Some(Ok(first)), Some(_), Some(Ok(count))) =
+            (numbers.next(), numbers.next(), numbers.next())
+        else {
+            return false;
+        };
+        (first..first + count).contains(&u64::from(NOBODY))
+    });
+    has_nobody || fs::metadata("/proc/self").unwrap().uid() != 0
 }
 
 /// Finds a program of PostgreSQL: Debian has most of them outside the search path.

@@ -1,6 +1,7 @@
 //! A handle on the server: the pool of connections, and the task that polls for changes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -45,6 +46,16 @@ const SESSION: &str =
     SET default_transaction_isolation = 'read committed'; SET lock_timeout = '3s';
     SET idle_in_transaction_session_timeout = '10s'";
 
+/// Fails if there is no space for rows, and leaves nothing. Rows may have a disk of their own, and tables often have space
+/// when the disk has none: only a new table always takes space.
+const FIND_SPACE: &str = "
+    DO $$ BEGIN
+        CREATE TABLE parlor.space AS
+            SELECT repeat('x', 2000) AS filler FROM generate_series(1, 64);
+        RAISE SQLSTATE 'PRLOK';
+    EXCEPTION WHEN SQLSTATE 'PRLOK' THEN NULL;
+    END $$";
+
 /// The database of a PostgreSQL server. Clones share its connections.
 #[derive(Clone)]
 pub(crate) struct Database {
@@ -62,6 +73,8 @@ struct Inner {
     doubt: Doubt,
     poller: JoinHandle<()>,
     lock: Option<DatabaseLock>,
+    /// Whether a statement has failed for want of space, and no check has found space since.
+    is_disk_full: AtomicBool,
 }
 
 impl Drop for Inner {
@@ -109,6 +122,7 @@ impl Database {
                 doubt,
                 poller,
                 lock,
+                is_disk_full: AtomicBool::new(false),
             }),
         })
     }
@@ -125,8 +139,8 @@ impl Database {
         &self.inner.times
     }
 
-    /// Writes to the write-ahead log, and waits until it is on the disk. Also checks that no other parlor has taken
-    /// the lock.
+    /// Writes to the write-ahead log, and waits until it is on the disk. After a statement that found no space for its
+    /// rows, also writes a table. Also checks that no other parlor has taken the lock.
     pub(crate) async fn check_writable(&self) -> Result<(), StoreError> {
         // A standby has no write-ahead log of its own.
         let sql = "SELECT read_only, CASE WHEN NOT read_only
@@ -138,7 +152,17 @@ impl Database {
         if read_only {
             return Err(StoreError::ServerReadOnly(self.server().0.to_string()));
         }
+        if self.inner.is_disk_full.load(Ordering::Relaxed) {
+            self.query(WRITE.without_doubt(), FIND_SPACE, &[], |_| Ok(()))
+                .await?;
+            self.inner.is_disk_full.store(false, Ordering::Relaxed);
+        }
         self.inner.lock.as_ref().map_or(Ok(()), DatabaseLock::check)
+    }
+
+    /// A statement has failed because the disk is full.
+    pub(super) fn note_full_disk(&self) {
+        self.inner.is_disk_full.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn server(&self) -> &ServerName {

@@ -53,6 +53,9 @@ impl Database {
             };
             doubt.settle();
             if !repeat {
+                if matches!(failure.error, StoreError::ServerFull(_)) {
+                    self.note_full_disk();
+                }
                 return Err(failure.error);
             }
         }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::command::Cli;
 use crate::support::http::{Answer, Client};
-use crate::support::namespace::{self, ran_in_namespace};
+use crate::support::namespace::{may_mount, mount};
 use crate::support::{Builder, Daemon, turn};
 
 /// The path of the messages of a room.
@@ -189,7 +189,7 @@ fn a_database_that_stays_locked_is_reported_at_the_start_and_not_changed() {
 
 #[test]
 fn a_read_only_directory_is_reported_at_the_start_and_not_changed() {
-    if !in_a_namespace(
+    if !may_mount(
         "durability::faults::a_read_only_directory_is_reported_at_the_start_and_not_changed",
     ) {
         return;
@@ -206,9 +206,8 @@ fn a_read_only_directory_is_reported_at_the_start_and_not_changed() {
 
 #[test]
 fn a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones() {
-    if !in_a_namespace(
-        "durability::faults::a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones",
-    ) {
+    if !may_mount("durability::faults::a_full_disk_rejects_new_writes_and_keeps_acknowledged_ones")
+    {
         return;
     }
     let disk = TempDir::new().expect("a folder");
@@ -290,7 +289,7 @@ fn a_lock_of_another_process_rejects_writes_and_the_call_continues() {
 
 #[test]
 fn a_disk_that_becomes_read_only_rejects_writes_and_the_call_continues() {
-    if !in_a_namespace(
+    if !may_mount(
         "durability::faults::a_disk_that_becomes_read_only_rejects_writes_and_the_call_continues",
     ) {
         return;
@@ -363,9 +362,8 @@ fn a_removed_or_replaced_database_is_reported_and_acknowledges_no_write() {
 
 #[test]
 fn a_full_disk_is_reported_at_the_start_and_nothing_is_changed() {
-    if !in_a_namespace(
-        "durability::faults::a_full_disk_is_reported_at_the_start_and_nothing_is_changed",
-    ) {
+    if !may_mount("durability::faults::a_full_disk_is_reported_at_the_start_and_nothing_is_changed")
+    {
         return;
     }
     let used = Used::new();
@@ -394,22 +392,6 @@ fn a_full_disk_is_reported_at_the_start_and_nothing_is_changed() {
     fs::remove_file(&ballast).expect("room again");
     let daemon = used.serve();
     assert_eq!(daemon.cli_json(&["user", "list"])[0]["name"], "alice");
-}
-
-/// Whether this process lives in a mount namespace of its own, and so may mount. If not, the test
-/// `name` has been run in one; or there are none here, and then it can only be left out.
-fn in_a_namespace(name: &str) -> bool {
-    let here = !ran_in_namespace(name);
-    let boxed = std::env::var_os(crate::support::namespace::INSIDE).is_some();
-    if here && !boxed {
-        eprintln!("{name}: left out, since it mounts");
-    }
-    here && boxed
-}
-
-fn mount(args: &[&str]) {
-    let status = Command::new("mount").args(args).status();
-    assert!(status.expect("mount runs").success(), "{args:?}");
 }
 
 /// A file inside `folder`, mounted as a file system; `None` where that is not granted.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::world::{Client, LOBBY, SECRET, World, offer, presence};
 use crate::support::Builder;
 use crate::support::http::Client as Http;
-use crate::support::postgres::{Server, server};
+use crate::support::namespace::{may_mount, mount};
+use crate::support::postgres::{Server, can_run, server};
 
 #[test]
 fn a_failing_server_ends_no_connection_and_newcomers_get_503_and_4000() {
@@ -130,6 +131,64 @@ fn a_server_whose_lock_another_parlor_has_taken_serves_on_and_is_not_ready() {
     assert_eq!(lines.iter().filter(reported).count(), 1);
 }
 
+#[test]
+fn a_full_disk_of_the_server_ends_no_connection_and_loses_no_acknowledged_join() {
+    let name = "wire::store_faults::a_full_disk_of_the_server_ends_no_connection_and_loses_no_acknowledged_join";
+    if !may_mount(name) {
+        return;
+    }
+    if !can_run() {
+        eprintln!("{name}: left out, since PostgreSQL does not run as root");
+        return;
+    }
+    let server = Server::start_with("-c fsync=off -c autovacuum=off", |_| {});
+    let database =
+        server.create_on_disk(|disk| mount(&["-t", "tmpfs", "-o", "size=24m", "none", disk]));
+    let daemon = Builder::new()
+        .env("SECRET_KEY", SECRET)
+        .env("PARLOR_AUTH__PROVISION_USERS", "true")
+        .env("PARLOR_STORE__URL", &database.url())
+        .start();
+    let world = World { daemon };
+    let mut members = world.lobby(["alice", "bob"]);
+    database.sql("CREATE TABLE filler (filler text)");
+    let fill = "INSERT INTO filler SELECT repeat('x', 2000) FROM generate_series(1, 100000)";
+    assert_eq!(database.refused(fill), "53100");
+    // The last pages of the tables have some space.
+    let mut acknowledged = Vec::new();
+    let refused = (0..2000).find_map(|number| {
+        let user = format!("user-{number}");
+        let http = world.http(&world.token(&user));
+        let answer = http.post(&format!("/api/rooms/{LOBBY}/join"));
+        if answer.status == 503 {
+            return Some(answer);
+        }
+        answer.ok();
+        acknowledged.push(user);
+        None
+    });
+    let refused = refused.expect("a join without space");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    let health = Http::new(world.daemon.http());
+    let readiness = health.get("/readyz");
+    assert_eq!(readiness.status, 503);
+    let full = "the disk of the PostgreSQL server is full";
+    assert_eq!(readiness.json()["checks"]["store"], full);
+    assert_eq!(health.get("/healthz").status, 200);
+    assert_members_are_served(&mut members);
+    database.sql("DROP TABLE filler");
+    assert_all_are_served(&world, &mut members);
+    let participants = world
+        .http(&world.token("alice"))
+        .get(&format!("/api/rooms/{LOBBY}/participants"))
+        .ok();
+    let participants = participants["participants"].to_string();
+    assert!(!acknowledged.is_empty());
+    for user in acknowledged {
+        assert!(participants.contains(&format!("\"{user}\"")), "{user}");
+    }
+}
+
 fn wait_until(is_done: impl Fn() -> bool) {
     for _ in 0..600 {
         if is_done() {
@@ -163,12 +222,7 @@ fn assert_only_members_are_served(world: &World, members: &mut [Client; 2]) {
 
 fn assert_all_are_served(world: &World, members: &mut [Client; 2]) {
     let health = Http::new(world.daemon.http());
-    for _ in 0..600 {
-        if health.get("/readyz").status == 200 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until(|| health.get("/readyz").status == 200);
     join(world).ok();
     assert_members_are_served(members);
 }
