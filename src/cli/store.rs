@@ -19,7 +19,8 @@ pub(super) enum StoreCommand {
     /// Copy all data to an empty store and compare it; stop the server first
     ///
     /// The source is the store of the configuration. The settings store.password and store.ca_file are used for
-    /// PostgreSQL at either end. An interrupted copy continues when the command runs again.
+    /// PostgreSQL at either end, unless URL has a password. An interrupted copy continues when the command runs
+    /// again.
     Copy {
         /// postgres://USER@HOST/DATABASE, or "sqlite" for the data directory
         #[arg(long, value_name = "URL")]
@@ -64,6 +65,9 @@ async fn copy(config: &Config, to: &str) -> Result<Response, Failure> {
             .parse()
             .map_err(|error| Failure::usage(format!("--to {error}")))?;
         let mut settings = config.store.clone();
+        if url.has_password() {
+            settings.password = None;
+        }
         settings.url = Some(url);
         let options = PostgresOptions::configured(&settings).expect("the URL is set");
         if settings.url == config.store.url {

@@ -52,6 +52,11 @@ impl StoreUrl {
         Ok(config)
     }
 
+    pub fn has_password(&self) -> bool {
+        self.client_config()
+            .is_ok_and(|config| config.get_password().is_some())
+    }
+
     /// Returns the mode of the URL, or the default: `verify-full`, and no TLS on a Unix socket or a loopback
     /// address.
     pub fn ssl_mode(&self) -> SslMode {

@@ -1,7 +1,7 @@
 //! `parlor store`: the data moves to PostgreSQL and back.
 
 use crate::support::command::Cli;
-use crate::support::postgres::server;
+use crate::support::postgres::{Server, server};
 
 /// Makes a directory with a user, a room and a member, and no server.
 fn filled() -> Cli {
@@ -45,6 +45,11 @@ fn a_copy_needs_another_store_and_a_stopped_server() {
         &["store", "copy", "--to", "sqlite"],
         "names the store of the configuration",
     );
+    let url = "postgres://parlor@127.0.0.1:1/parlor";
+    Cli::new().env("PARLOR_STORE__URL", url).misused(
+        &["store", "copy", "--to", url],
+        "names the store of the configuration",
+    );
     cli.misused(
         &["store", "copy", "--to", "mysql://x/y"],
         "--to is not a URL",
@@ -53,18 +58,76 @@ fn a_copy_needs_another_store_and_a_stopped_server() {
 
 #[test]
 fn the_sql_for_a_role_creates_one_that_parlor_can_use() {
-    let cli = Cli::new();
     let database = server().create(None);
-    let role = database
-        .url()
-        .rsplit_once('/')
-        .unwrap()
-        .1
-        .replace("test", "role");
-    let sql = cli.json(&["store", "sql", "--role", &role]);
-    database.sql(sql["sql"].as_str().unwrap());
-    let url = database.url().replace("//parlor@", &format!("//{role}@"));
+    // An owner of a database who is no superuser.
+    let (owner, role) = (database.role("owner"), database.role("role"));
+    database.sql(&format!(
+        "CREATE ROLE {owner} LOGIN CREATEROLE;; ALTER DATABASE {} OWNER TO {owner}",
+        database.name()
+    ));
+    let sql = Cli::new().json(&["store", "sql", "--role", &role]);
+    let sql = sql["sql"].as_str().unwrap();
+    database.sql(&format!("SET SESSION AUTHORIZATION {owner}; {sql}"));
+    let url = database.url_of(&role);
     let used = Cli::new().env("PARLOR_STORE__URL", &url);
     used.json(&["user", "add", "alice"]);
-    database.sql(&format!("DROP OWNED BY {role};; DROP ROLE {role}"));
+    // The grants for readers are comments.
+    let reader = database.role("reader");
+    let grants = sql.lines().filter_map(|line| line.strip_prefix("-- "));
+    let grants = grants.filter(|line| line.starts_with("GRANT") || line.starts_with("ALTER"));
+    let grants = grants
+        .collect::<String>()
+        .replace(" reader", &format!(" {reader}"));
+    let names = database.sql(&format!(
+        "CREATE ROLE {reader};; SET SESSION AUTHORIZATION {owner}; {grants};;
+         RESET SESSION AUTHORIZATION; SET ROLE {reader}; SELECT name FROM parlor.users"
+    ));
+    assert_eq!(names, "alice");
+}
+
+#[test]
+fn the_documented_commands_restore_a_dump_with_the_role_of_parlor() {
+    let database = server().create(None);
+    let role = database.role("role");
+    let sql = Cli::new().json(&["store", "sql", "--role", &role]);
+    database.sql(sql["sql"].as_str().unwrap());
+    let url = database.url_of(&role);
+    let cli = Cli::new().env("PARLOR_STORE__URL", &url);
+    let run = |program: &str| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/run/postgresql.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let command = document.lines().find(|line| line.starts_with(program));
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", command.expect(program)]);
+        shell.env("URL", &url).current_dir(cli.place());
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    cli.json(&["user", "add", "alice"]);
+    cli.json(&["room", "create", "daily", "--id", "daily"]);
+    let users = cli.json(&["user", "list"]);
+    run("pg_dump ");
+    cli.json(&["user", "add", "bob"]);
+    cli.json(&["room", "add-member", "daily", "bob"]);
+    run("pg_restore ");
+    assert_eq!(cli.json(&["user", "list"]), users);
+    cli.json(&["room", "add-member", "daily", "alice"]);
+}
+
+#[test]
+fn a_password_in_the_url_of_the_target_replaces_that_of_the_settings() {
+    let server = Server::start_with("", |data| {
+        let rules = "local all parlor trust\nlocal all all scram-sha-256\n";
+        std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
+    });
+    let database = server.create(None);
+    database.sql(&format!(
+        "CREATE ROLE target LOGIN PASSWORD 'right';; GRANT CREATE ON DATABASE {} TO target",
+        database.name()
+    ));
+    let cli = filled().env("PARLOR_STORE__PASSWORD", "wrong");
+    let failed = &["store", "copy", "--to", &database.url_of("target")];
+    cli.refused(failed, "password authentication failed");
+    let url = database.url_of("target:right");
+    assert_eq!(cli.json(&["store", "copy", "--to", &url])["users"], 1);
 }

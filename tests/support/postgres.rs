@@ -249,6 +249,21 @@ impl Database {
         self.server.url(&self.name)
     }
 
+    /// The URL for another role, or a role and its password (`role:password`).
+    pub(crate) fn url_of(&self, role: &str) -> String {
+        self.url()
+            .replace(&format!("//{ROLE}@"), &format!("//{role}@"))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of a role that no other database uses.
+    pub(crate) fn role(&self, name: &str) -> String {
+        self.name.replace("test", name)
+    }
+
     /// Runs SQL in psql and returns what it prints. Each part between `;;` is a transaction of its own.
     pub(crate) fn sql(&self, sql: &str) -> String {
         let output = assert_success(self.server.psql(&self.name, sql));
