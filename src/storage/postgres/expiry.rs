@@ -22,8 +22,11 @@ impl Database {
         unix: u64,
     ) -> Result<Vec<EndedMembership>, StoreError> {
         let sql = "UPDATE room_participants SET left_at = $1
-                   WHERE left_at IS NULL
-                     AND user_id IN (SELECT id FROM users WHERE guest_until <= $1)
+                   WHERE (room_id, user_id) IN (
+                       SELECT room_id, user_id FROM room_participants
+                       WHERE left_at IS NULL
+                         AND user_id IN (SELECT id FROM users WHERE guest_until <= $1)
+                       ORDER BY room_id, user_id FOR NO KEY UPDATE)
                    RETURNING user_id, room_id, generation";
         self.query(LONG_WRITE, sql, &[&time(unix)], |row| {
             Ok(EndedMembership {

@@ -2,9 +2,10 @@
 -- waits for parlor. Bodies name the schema: psql has another search path, and a search path as an option of a function
 -- costs 1.3 µs a call, and keeps the small ones from being inlined.
 --
--- Every function locks rows in the same order: user, room, membership, invite. `FOR SHARE` lets joins of an unlimited
--- room run beside each other, and still waits for a disabling or a close that is about to commit. The outcome
--- 'done' means success; every other one leaves the tables unchanged.
+-- Every function locks rows in the same order: user, room, membership, invite, ban, and several rows of one table in
+-- the order of their keys. `FOR SHARE` lets joins of an unlimited room run beside each other, and still waits for a
+-- disabling or a close that is about to commit. The outcome 'done' means success; every other one leaves the tables
+-- unchanged.
 
 -- Members who count: no expired guests, and no disabled users, whose membership is kept until they are enabled. In
 -- plpgsql, which keeps the plans of a session; a function in SQL is planned for each call.
@@ -57,8 +58,11 @@ END $$;
 CREATE FUNCTION revoke_invites_of(p_user text, p_now timestamptz, OUT revoked bigint) LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE parlor.room_invites SET revoked_at = p_now
-    WHERE created_by = p_user AND expires_at > p_now
-      AND revoked_at IS NULL AND (uses_left IS NULL OR uses_left > 0);
+    WHERE id IN (
+        SELECT id FROM parlor.room_invites
+        WHERE created_by = p_user AND expires_at > p_now
+          AND revoked_at IS NULL AND (uses_left IS NULL OR uses_left > 0)
+        ORDER BY id FOR NO KEY UPDATE);
     GET DIAGNOSTICS revoked = ROW_COUNT;
 END $$;
 
@@ -83,6 +87,8 @@ BEGIN
         UPDATE parlor.users SET deleted_at = p_now, name = id, display_name = p_display_name, password_hash = NULL,
                          is_admin = false
         WHERE id = p_id;
+        PERFORM FROM parlor.room_participants
+        WHERE user_id = p_id AND left_at IS NULL ORDER BY room_id FOR NO KEY UPDATE;
         UPDATE parlor.room_participants SET left_at = p_now WHERE user_id = p_id AND left_at IS NULL;
         revoked := parlor.revoke_invites_of(p_id, p_now);
         RETURN NEXT;
@@ -159,6 +165,8 @@ BEGIN
     next_generations := '{}';
     UPDATE parlor.coworking_rooms SET closed_at = p_now WHERE id = p_id AND closed_at IS NULL;
     IF FOUND THEN
+        PERFORM FROM parlor.room_participants
+        WHERE room_id = p_id AND left_at IS NULL ORDER BY user_id FOR NO KEY UPDATE;
         WITH ended AS (
             UPDATE parlor.room_participants SET left_at = p_now WHERE room_id = p_id AND left_at IS NULL
             RETURNING user_id, generation
@@ -179,9 +187,13 @@ CREATE FUNCTION delete_room(p_id text, p_now timestamptz)
 RETURNS TABLE (room parlor.coworking_rooms, members text[], elsewhere boolean[], next_generations bigint[])
 LANGUAGE plpgsql AS $$
 BEGIN
+    -- A room that is closed already is not locked by close_room.
+    PERFORM FROM parlor.coworking_rooms WHERE id = p_id FOR NO KEY UPDATE;
     RETURN QUERY SELECT * FROM parlor.close_room(p_id, p_now);
     DELETE FROM parlor.room_messages WHERE room_id = p_id;
+    PERFORM FROM parlor.room_invites WHERE room_id = p_id ORDER BY id FOR UPDATE;
     DELETE FROM parlor.room_invites WHERE room_id = p_id;
+    PERFORM FROM parlor.room_bans WHERE room_id = p_id ORDER BY user_id FOR UPDATE;
     DELETE FROM parlor.room_bans WHERE room_id = p_id;
     UPDATE parlor.coworking_rooms SET name = id WHERE id = p_id;
 END $$;
@@ -198,9 +210,12 @@ BEGIN
     RETURNING room_id INTO room;
     revoked := FOUND;
     IF revoked THEN
+        -- Invites that another function holds are left to the next revocation.
         DELETE FROM parlor.room_invites WHERE id IN (
-            SELECT id FROM parlor.room_invites WHERE room_id = room AND revoked_at IS NOT NULL
-            ORDER BY revoked_at DESC, id OFFSET p_keep);
+            SELECT id FROM parlor.room_invites WHERE id IN (
+                SELECT id FROM parlor.room_invites WHERE room_id = room AND revoked_at IS NOT NULL
+                ORDER BY revoked_at DESC, id OFFSET p_keep)
+            FOR UPDATE SKIP LOCKED);
     END IF;
 END $$;
 
@@ -215,15 +230,13 @@ DECLARE
     account parlor.users;
     departure record;
 BEGIN
+    -- The row of an expired guest stays for as long as the ban needs it.
+    SELECT * INTO account FROM parlor.users WHERE id = p_user FOR KEY SHARE;
     -- Joins of this room wait, so that none overlooks the ban.
     SELECT * INTO room FROM parlor.coworking_rooms WHERE id = p_room FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        outcome := 'no-such-room';
-        RETURN;
-    END IF;
-    SELECT * INTO account FROM parlor.users WHERE id = p_user;
     outcome := CASE
-        WHEN NOT FOUND OR account.deleted_at IS NOT NULL THEN 'no-such-user'
+        WHEN NOT FOUND THEN 'no-such-room'
+        WHEN account.id IS NULL OR account.deleted_at IS NOT NULL THEN 'no-such-user'
         WHEN account.guest_room_id <> p_room THEN 'guest-elsewhere'
         WHEN account.is_admin THEN 'admin'
         WHEN room.owner_id = p_user THEN 'owner'
@@ -231,10 +244,6 @@ BEGIN
     IF outcome IS NOT NULL THEN
         RETURN;
     END IF;
-    INSERT INTO parlor.room_bans (room_id, user_id, reason, created_at, expires_at)
-    VALUES (p_room, p_user, p_reason, p_now, p_until)
-    ON CONFLICT (room_id, user_id) DO UPDATE
-        SET reason = excluded.reason, created_at = excluded.created_at, expires_at = excluded.expires_at;
     SELECT * INTO departure FROM parlor.leave_room(p_room, p_user, p_now);
     was_member := departure.was_member;
     ever_member := departure.ever_member;
@@ -245,6 +254,10 @@ BEGIN
     IF NOT p_keep_invite AND invite IS NOT NULL THEN
         revoked := parlor.revoke_invite(NULL, invite, p_keep, p_now);
     END IF;
+    INSERT INTO parlor.room_bans (room_id, user_id, reason, created_at, expires_at)
+    VALUES (p_room, p_user, p_reason, p_now, p_until)
+    ON CONFLICT (room_id, user_id) DO UPDATE
+        SET reason = excluded.reason, created_at = excluded.created_at, expires_at = excluded.expires_at;
     outcome := 'done';
 END $$;
 
@@ -362,12 +375,27 @@ END $$;
 
 CREATE FUNCTION delete_expired(p_before timestamptz, p_revoked_before timestamptz) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    guests text[];
 BEGIN
-    DELETE FROM parlor.room_invites WHERE expires_at < p_before;
-    DELETE FROM parlor.room_bans WHERE expires_at < p_before;
-    DELETE FROM parlor.room_bans WHERE user_id IN (SELECT id FROM parlor.users WHERE guest_until < p_before);
-    DELETE FROM parlor.room_participants WHERE user_id IN (SELECT id FROM parlor.users WHERE guest_until < p_before);
-    DELETE FROM parlor.users u WHERE u.guest_until < p_before
-        AND NOT EXISTS (SELECT 1 FROM parlor.room_messages m WHERE m.user_id = u.id);
-    DELETE FROM parlor.room_invites WHERE revoked_at < p_revoked_before;
+    -- The rows of guests who have written messages stay.
+    SELECT coalesce(array_agg(id), '{}') INTO guests FROM (
+        SELECT id FROM parlor.users u
+        WHERE guest_until < p_before
+          AND NOT EXISTS (SELECT 1 FROM parlor.room_messages m WHERE m.user_id = u.id)
+        ORDER BY id FOR UPDATE) locked;
+    -- One statement each: between two, rows are added that the first one has not locked in order.
+    DELETE FROM parlor.room_participants WHERE (room_id, user_id) IN (
+        SELECT room_id, user_id FROM parlor.room_participants
+        WHERE user_id IN (SELECT id FROM parlor.users WHERE guest_until < p_before)
+        ORDER BY room_id, user_id FOR UPDATE);
+    DELETE FROM parlor.room_invites WHERE id IN (
+        SELECT id FROM parlor.room_invites
+        WHERE expires_at < p_before OR revoked_at < p_revoked_before
+        ORDER BY id FOR UPDATE);
+    DELETE FROM parlor.room_bans WHERE (room_id, user_id) IN (
+        SELECT room_id, user_id FROM parlor.room_bans
+        WHERE expires_at < p_before OR user_id IN (SELECT id FROM parlor.users WHERE guest_until < p_before)
+        ORDER BY room_id, user_id FOR UPDATE);
+    DELETE FROM parlor.users WHERE id = ANY (guests);
 END $$;

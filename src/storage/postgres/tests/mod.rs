@@ -3,6 +3,7 @@
 
 mod changes;
 mod faults;
+mod locks;
 mod schema;
 mod tls;
 
