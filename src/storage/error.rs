@@ -102,6 +102,9 @@ pub enum CreateError {
     BadCapacity(u32),
     #[error("there is no user `{0}`")]
     NoSuchOwner(String),
+    /// The owner of a new room may not act.
+    #[error(transparent)]
+    Owner(JoinError),
     #[error("a user owns at most {0} open rooms; close one first")]
     TooManyRooms(u32),
     #[error("the user `{0}` was deleted, and a deleted id stays refused")]

@@ -181,7 +181,9 @@ impl From<CreateError> for Error {
             CreateError::BadName | CreateError::BadId(..) | CreateError::BadCapacity(_) => {
                 Error::bad_request(detail)
             }
-            CreateError::NoSuchOwner(_) | CreateError::Deleted(_) => Error::forbidden(detail),
+            CreateError::NoSuchOwner(_) | CreateError::Owner(_) | CreateError::Deleted(_) => {
+                Error::forbidden(detail)
+            }
             CreateError::Store(fault) => fault.into(),
         }
     }

@@ -109,12 +109,11 @@ BEGIN
     IF outcome IS NULL AND p_owner IS NOT NULL THEN
         -- Rooms of one owner are created one after the other, so that the limit holds.
         SELECT * INTO owner FROM parlor.users WHERE id = p_owner FOR NO KEY UPDATE;
-        outcome := CASE
-            WHEN NOT FOUND THEN 'no-such-owner'
+        outcome := coalesce(parlor.inactive(owner, p_now), CASE
             WHEN NOT owner.is_admin AND p_max_owned <=
                  (SELECT count(*) FROM parlor.coworking_rooms WHERE owner_id = p_owner AND closed_at IS NULL)
                 THEN 'too-many-rooms'
-        END;
+        END);
     END IF;
     IF outcome IS NOT NULL THEN
         RETURN;

@@ -101,9 +101,10 @@ impl Database {
         Err(match outcome.as_str() {
             "done" => return Ok(room),
             "id-taken" => CreateError::IdTaken(room.id),
-            "no-such-owner" => CreateError::NoSuchOwner(room.owner_id.unwrap_or_default()),
+            "name-taken" => CreateError::NameTaken(room.name),
+            "no-such-user" => CreateError::NoSuchOwner(room.owner_id.unwrap_or_default()),
             "too-many-rooms" => CreateError::TooManyRooms(MAX_OWNED_ROOMS),
-            _ => CreateError::NameTaken(room.name),
+            outcome => CreateError::Owner(self.join_error(outcome)),
         })
     }
 

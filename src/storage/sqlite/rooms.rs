@@ -3,15 +3,15 @@
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::database::Database;
-use super::lookup::{room_by_id, user_by_id};
+use super::lookup::{active_user, room_by_id};
 use super::memberships::end_room_memberships;
 use super::rows::{ROOM_COLUMNS, room_at};
 use crate::clock;
 use crate::display_name::is_valid_name;
 use crate::storage::utc;
 use crate::storage::{
-    ChangeError, ClosedRoom, CreateError, MAX_OWNED_ROOMS, MAX_ROOM_CAPACITY, NewRoom, Room,
-    RoomChange, RoomQuery, StoreError,
+    ChangeError, ClosedRoom, CreateError, JoinError, MAX_OWNED_ROOMS, MAX_ROOM_CAPACITY, NewRoom,
+    Room, RoomChange, RoomQuery, StoreError,
 };
 use crate::token::{ROOM_ID_RULE, valid_room_id};
 
@@ -98,7 +98,7 @@ impl Database {
     pub(crate) async fn create_room(&self, new: NewRoom) -> Result<Room, CreateError> {
         let unix = clock::now().unix;
         self.write(move |connection| {
-            if let Some(refusal) = check_new_room(connection, &new)? {
+            if let Some(refusal) = check_new_room(connection, &new, unix)? {
                 return Ok(Err(refusal));
             }
             let room = Room {
@@ -192,7 +192,11 @@ fn close(connection: &Connection, id: &str, unix: u64) -> rusqlite::Result<Optio
 }
 
 /// Returns the reason why this room cannot be created, if any.
-fn check_new_room(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Option<CreateError>> {
+fn check_new_room(
+    connection: &Connection,
+    new: &NewRoom,
+    unix: u64,
+) -> rusqlite::Result<Option<CreateError>> {
     if let Some(id) = &new.id {
         if !valid_room_id(id) {
             return Ok(Some(CreateError::BadId(id.clone(), ROOM_ID_RULE)));
@@ -207,12 +211,13 @@ fn check_new_room(connection: &Connection, new: &NewRoom) -> rusqlite::Result<Op
     let Some(id) = &new.owner_id else {
         return Ok(None);
     };
-    Ok(match user_by_id(connection, id)? {
-        None => Some(CreateError::NoSuchOwner(id.clone())),
-        Some(owner) if !owner.admin && owned(connection, id)? >= MAX_OWNED_ROOMS => {
+    Ok(match active_user(connection, id, unix)? {
+        Err(JoinError::NoSuchUser) => Some(CreateError::NoSuchOwner(id.clone())),
+        Err(refusal) => Some(CreateError::Owner(refusal)),
+        Ok(owner) if !owner.admin && owned(connection, id)? >= MAX_OWNED_ROOMS => {
             Some(CreateError::TooManyRooms(MAX_OWNED_ROOMS))
         }
-        Some(_) => None,
+        Ok(_) => None,
     })
 }
 

@@ -27,6 +27,7 @@ macro_rules! on_every_backend {
 }
 
 mod copies;
+mod inactive;
 mod invites;
 mod lists;
 mod members;
