@@ -78,6 +78,13 @@ pub(super) fn time(unix: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(unix.min(MAX_UNIX_SECONDS))
 }
 
+/// A random time below `limit` (at most an hour), in microseconds, which is the precision of the server's times.
+pub(super) fn random_micros(limit: Duration) -> Duration {
+    let limit = u32::try_from(limit.as_micros()).unwrap_or(u32::MAX).max(1);
+    let (random, ..) = uuid::Uuid::new_v4().as_fields();
+    Duration::from_micros(u64::from(random % limit))
+}
+
 /// Text as a parameter. PostgreSQL cannot store U+0000: it becomes U+FFFD.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Text<'a>(pub(super) &'a str);

@@ -78,11 +78,12 @@ BEGIN
     END IF;
 END $$;
 
--- Returns the user as they were.
+-- Returns the user as they were. A repetition (no other call has the same p_now) returns them as they are.
 CREATE FUNCTION delete_user(p_id text, p_display_name text, p_now timestamptz)
 RETURNS TABLE (account parlor.users, revoked bigint) LANGUAGE plpgsql AS $$
 BEGIN
-    SELECT * INTO account FROM parlor.users WHERE id = p_id AND deleted_at IS NULL FOR NO KEY UPDATE;
+    SELECT * INTO account FROM parlor.users
+    WHERE id = p_id AND (deleted_at IS NULL OR deleted_at = p_now) FOR NO KEY UPDATE;
     IF FOUND THEN
         UPDATE parlor.users SET deleted_at = p_now, name = id, display_name = p_display_name, password_hash = NULL,
                          is_admin = false
