@@ -1,10 +1,12 @@
 //! Runs calls: one statement with its parameters each.
 
+use std::time::Duration;
+
 use deadpool_postgres::{Client, Object};
 use futures_util::future::join3;
 use tokio_postgres::Row;
 
-use super::call::{Call, LONG_STATEMENT_TIMEOUT, Parameters, STATEMENT_TIMEOUT};
+use super::call::{Call, LONG_STATEMENT_TIMEOUT, Parameters, STATEMENT_TIMEOUT, random_micros};
 use super::database::Database;
 use super::doubt::DoubtGuard;
 use super::error::{Effect, Failure};
@@ -13,6 +15,9 @@ use crate::storage::StoreError;
 
 /// How often a call runs if concurrent transactions keep it from succeeding.
 const MAX_ATTEMPTS: u32 = 4;
+/// The shortest pause before the second attempt. It is up to twice as long, and doubles with each attempt, so that
+/// calls that conflicted do not meet again.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(10);
 
 impl Database {
     /// Runs a call and returns its rows.
@@ -57,6 +62,10 @@ impl Database {
                     self.note_full_disk();
                 }
                 return Err(failure.error);
+            }
+            if failure.effect == Effect::Conflict {
+                let pause = CONFLICT_PAUSE * 2_u32.pow(attempt - 1);
+                tokio::time::sleep(pause + random_micros(pause)).await;
             }
         }
         unreachable!("the loop ends by returning")

@@ -1,4 +1,4 @@
-//! Calls that run again after a lost connection.
+//! Calls that run again: after a lost connection, and after a conflict.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::time::Instant;
 
 use super::*;
-use crate::storage::{NewInvite, PostgresOptions, Store};
+use crate::storage::{CreateError, NewInvite, PostgresOptions, Store};
 
 /// The end of an answer with one row: the server has committed before it sends this.
 const COMPLETE: &[u8] = b"SELECT 1\0";
@@ -104,4 +105,29 @@ async fn an_invite_whose_creation_was_not_answered_is_not_created_again() {
     let error = created.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
     assert_eq!(fixture.count("room_invites"), 1);
+}
+
+#[tokio::test]
+async fn a_conflict_is_repeated_after_pauses_that_grow() {
+    let fixture = Fixture::postgres().await;
+    fixture.sql(
+        "CREATE SEQUENCE attempts;
+         CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('attempts') % 5 <> 0 THEN
+                 RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure';
+             END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER conflict BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION conflict()",
+    );
+    let started_at = Instant::now();
+    let failed = fixture.store.provision("alice", None).await.unwrap_err();
+    // The shortest pauses: 10, 20 and 40 ms.
+    assert!(started_at.elapsed() >= Duration::from_millis(70));
+    assert!(
+        matches!(failed, CreateError::Store(StoreError::ServerBusy { .. })),
+        "{failed}"
+    );
+    assert_eq!(fixture.number("SELECT last_value FROM attempts"), 4);
+    fixture.store.provision("alice", None).await.unwrap();
 }
