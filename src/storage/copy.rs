@@ -208,7 +208,7 @@ pub async fn copy(
             None => counts.push((stage.table, count)),
         }
     }
-    target.finish_copy().await?;
+    target.finish_copy(source.last_message_id().await?).await?;
     Ok(counts)
 }
 
@@ -272,8 +272,14 @@ impl Store {
         call!(self.begin_copy(source))
     }
 
-    async fn finish_copy(&self) -> Result<(), StoreError> {
-        call!(self.finish_copy())
+    /// Ends a copy. New messages get ids after `last_message_id`.
+    async fn finish_copy(&self, last_message_id: i64) -> Result<(), StoreError> {
+        call!(self.finish_copy(last_message_id))
+    }
+
+    /// The id of the newest message, also of a deleted one; 0 before the first.
+    async fn last_message_id(&self) -> Result<i64, StoreError> {
+        call!(self.last_message_id())
     }
 
     /// The first `limit` rows, or those after the row with this key, sorted by key.

@@ -29,14 +29,19 @@ impl Database {
         Ok(())
     }
 
-    pub(crate) async fn finish_copy(&self) -> Result<(), StoreError> {
-        // New messages continue the numbers, and no server acts on the copy as on a change.
-        for sql in [
-            "SELECT setval(pg_get_serial_sequence('room_messages', 'id'), max(id))
-             FROM room_messages HAVING max(id) IS NOT NULL",
-            "DELETE FROM events",
-            "DROP TABLE unfinished_copy",
-        ] {
+    pub(crate) async fn last_message_id(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM room_messages_id_seq";
+        self.query_one(LONG_READ, sql, &[], |row| row.try_get(0))
+            .await
+    }
+
+    pub(crate) async fn finish_copy(&self, last_message_id: i64) -> Result<(), StoreError> {
+        let sql = "SELECT setval('room_messages_id_seq', last) FROM (
+                       SELECT greatest($1, max(id)) FROM room_messages) ids (last) WHERE last > 0";
+        self.query(LONG_WRITE, sql, &[&last_message_id], |_| Ok(()))
+            .await?;
+        // No server acts on the copy as on a change.
+        for sql in ["DELETE FROM events", "DROP TABLE unfinished_copy"] {
             self.query(LONG_WRITE, sql, &[], |_| Ok(())).await?;
         }
         Ok(())

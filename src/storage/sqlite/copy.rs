@@ -36,8 +36,27 @@ impl Database {
         .await
     }
 
-    pub(crate) async fn finish_copy(&self) -> Result<(), StoreError> {
-        self.write_without_timeout(|connection| {
+    pub(crate) async fn last_message_id(&self) -> Result<i64, StoreError> {
+        self.read(|connection| {
+            let sql =
+                "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'room_messages'";
+            connection.query_row(sql, (), |row| row.get(0))
+        })
+        .await
+    }
+
+    pub(crate) async fn finish_copy(&self, last_message_id: i64) -> Result<(), StoreError> {
+        self.write_without_timeout(move |connection| {
+            let continued = connection.execute(
+                "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'room_messages'",
+                [last_message_id],
+            )?;
+            if continued == 0 {
+                connection.execute(
+                    "INSERT INTO sqlite_sequence (name, seq) VALUES ('room_messages', ?1)",
+                    [last_message_id],
+                )?;
+            }
             connection.execute("DROP TABLE unfinished_copy", ())?;
             Ok(Ok(()))
         })

@@ -118,3 +118,43 @@ async fn a_copy_continues_and_replaces_nothing() {
     };
     assert_eq!(different, Err(expected));
 }
+
+#[tokio::test]
+async fn a_copy_uses_no_id_of_a_deleted_message_again() {
+    for (source, target) in [
+        (Fixture::new(), Fixture::postgres().await),
+        (Fixture::postgres().await, Fixture::new()),
+    ] {
+        for room in ["early", "late"] {
+            source.room(room, false, None).await;
+            source.store.provision("alice", None).await.unwrap();
+            source.join(room, "alice").await.unwrap();
+        }
+        let message = |room: &str| NewMessage {
+            room_id: room.to_owned(),
+            user_id: "alice".to_owned(),
+            content: "text".to_owned(),
+        };
+        let post = async |fixture: &Fixture, room| {
+            let posted = fixture.store.post_message(message(room), 0, NOW).await;
+            posted.unwrap().id
+        };
+        // With no message left, and with one.
+        let mut last = post(&source, "late").await;
+        source.store.delete_room("late", NOW).await.unwrap();
+        for has_messages in [false, true] {
+            if has_messages {
+                last = post(&source, "early").await;
+                let _deleted = post(&source, "early").await;
+                source.sql(&format!("DELETE FROM room_messages WHERE id > {last}"));
+                last += 1;
+                target.sql("DELETE FROM room_participants; DELETE FROM coworking_rooms");
+                target.sql("DELETE FROM users");
+            }
+            copy(&source.store, "a", &target.store).await.unwrap();
+            assert_eq!(target.count("room_messages"), u64::from(has_messages));
+            assert!(post(&target, "early").await > last);
+            target.sql("DELETE FROM room_messages");
+        }
+    }
+}

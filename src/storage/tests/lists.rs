@@ -154,6 +154,24 @@ async fn messages_come_in_pages_and_a_room_keeps_the_newest(fixture: Fixture) {
     assert_eq!(refused, Err(MessageError::Author(JoinError::UserDisabled)));
 }
 
+async fn an_id_of_a_deleted_message_is_not_used_again(fixture: Fixture) {
+    fixture.store.provision("alice", None).await.unwrap();
+    let mut last = 0;
+    for room in ["a", "b", "c"] {
+        fixture.room(room, false, None).await;
+        fixture.join(room, "alice").await.unwrap();
+        let message = NewMessage {
+            room_id: room.to_owned(),
+            user_id: "alice".to_owned(),
+            content: "text".to_owned(),
+        };
+        let posted = fixture.store.post_message(message, 0, NOW).await.unwrap();
+        assert!(posted.id > last);
+        last = posted.id;
+        fixture.store.delete_room(room, NOW).await.unwrap();
+    }
+}
+
 async fn bans_replace_each_other_and_tell_how_the_guest_came(fixture: Fixture) {
     let store = &fixture.store;
     fixture.room("r", false, None).await;
@@ -208,5 +226,6 @@ on_every_backend!(
     a_user_sees_public_rooms_own_ones_and_memberships,
     a_preview_shows_a_room_and_uses_no_invite_up,
     messages_come_in_pages_and_a_room_keeps_the_newest,
+    an_id_of_a_deleted_message_is_not_used_again,
     bans_replace_each_other_and_tell_how_the_guest_came,
 );
