@@ -96,15 +96,18 @@ BEGIN
     IF invite.uses_left IS NOT NULL THEN
         UPDATE parlor.room_invites SET uses_left = uses_left - 1 WHERE id = invite.id;
     END IF;
-    IF member.user_id IS NOT NULL THEN
+    IF member.user_id IS NULL THEN
+        INSERT INTO parlor.room_participants (room_id, user_id, joined_at) VALUES (p_room, p_user, p_now)
+        ON CONFLICT (room_id, user_id) DO NOTHING RETURNING generation INTO membership;
+    ELSE
         UPDATE parlor.room_participants SET joined_at = p_now, left_at = NULL, kicked_until = NULL
-        WHERE room_id = p_room AND user_id = p_user RETURNING generation INTO membership;
+        WHERE room_id = p_room AND user_id = p_user AND left_at IS NOT NULL AND generation = member.generation
+          AND kicked_until IS NOT DISTINCT FROM member.kicked_until
+        RETURNING generation INTO membership;
     END IF;
     IF membership IS NULL THEN
-        INSERT INTO parlor.room_participants (room_id, user_id, joined_at) VALUES (p_room, p_user, p_now)
-        ON CONFLICT (room_id, user_id) DO UPDATE
-            SET joined_at = excluded.joined_at, left_at = NULL, kicked_until = NULL
-        RETURNING generation INTO membership;
+        -- The user has joined or was kicked meanwhile: parlor repeats the call.
+        RAISE EXCEPTION 'the membership has changed' USING ERRCODE = 'serialization_failure';
     END IF;
     outcome := 'done';
 END $$;
