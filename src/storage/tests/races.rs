@@ -201,6 +201,165 @@ async fn leaves_and_joins_of_one_user_count_every_membership(fixture: Fixture) {
     }
 }
 
+/// One of the callers of a race ends the access of `alice`, and the others join her to a room again and again. Returns
+/// the outcomes of the joins.
+async fn joins_against<F>(
+    fixture: &Fixture,
+    room: &str,
+    user: &str,
+    end: impl Fn(Store, String) -> F + Clone + Send + 'static,
+) -> Vec<Result<Joined, JoinError>>
+where
+    F: Future<Output = ()> + Send,
+{
+    let outcomes = race(fixture, |store, caller| {
+        let (room, user, end) = (room.to_owned(), user.to_owned(), end.clone());
+        async move {
+            let mut outcomes = Vec::new();
+            if caller == CALLERS / 2 {
+                end(store.clone(), room.clone()).await;
+            }
+            for _ in 0..4 {
+                outcomes.push(store.join(&room, &user, JoinGrant::Token, NOW).await);
+            }
+            outcomes
+        }
+    })
+    .await;
+    outcomes.into_iter().flatten().collect()
+}
+
+async fn nobody_joins_past_a_kick(fixture: Fixture) {
+    for round in 0..10 {
+        let (room, user) = (format!("room-{round}"), format!("user-{round}"));
+        fixture.room(&room, false, None).await;
+        fixture.store.provision(&user, None).await.unwrap();
+        let kicked = user.clone();
+        let joined = joins_against(&fixture, &room, &user, move |store, room| {
+            let kicked = kicked.clone();
+            async move {
+                // Until the first join has made a member.
+                while store
+                    .kick(&room, &kicked, NOW + 60, NOW)
+                    .await
+                    .unwrap()
+                    .is_none()
+                {}
+            }
+        })
+        .await;
+        let refused = Err(JoinError::Kicked { wait: 60 });
+        assert!(joined.contains(&refused), "{joined:?}");
+        for joined in joined {
+            let is_expected = match &joined {
+                Ok(joined) => joined.generation == 0,
+                Err(_) => joined == refused,
+            };
+            assert!(is_expected, "{joined:?}");
+        }
+        assert!(fixture.members(&room).await.is_empty());
+        assert_eq!(fixture.generation(&room, &user), 1);
+    }
+}
+
+async fn nobody_joins_past_a_ban(fixture: Fixture) {
+    for round in 0..10 {
+        let (room, user) = (format!("room-{round}"), format!("user-{round}"));
+        fixture.room(&room, false, None).await;
+        fixture.store.provision(&user, None).await.unwrap();
+        let banned = user.clone();
+        let joined = joins_against(&fixture, &room, &user, move |store, room_id| {
+            let ban = NewBan {
+                room_id,
+                user_id: banned.clone(),
+                until: None,
+                reason: None,
+                keep_invite: true,
+            };
+            async move {
+                store.ban(ban, NOW).await.unwrap();
+            }
+        })
+        .await;
+        let refused = Err(JoinError::Banned { until: None });
+        assert!(joined.contains(&refused), "{joined:?}");
+        for joined in joined {
+            assert!(joined.is_ok() || joined == refused, "{joined:?}");
+        }
+        assert!(fixture.members(&room).await.is_empty());
+    }
+}
+
+async fn a_user_who_is_disabled_while_they_join_takes_no_place(fixture: Fixture) {
+    fixture.store.provision("other", None).await.unwrap();
+    for round in 0..10 {
+        let (room, user) = (format!("room-{round}"), format!("user-{round}"));
+        fixture.room(&room, false, Some(1)).await;
+        fixture.store.provision(&user, None).await.unwrap();
+        let disabled = user.clone();
+        let joined = joins_against(&fixture, &room, &user, move |store, room| {
+            let disabled = disabled.clone();
+            async move {
+                store.disable_user(&disabled, NOW).await.unwrap();
+                let joined = store.join(&room, &disabled, JoinGrant::Token, NOW).await;
+                assert_eq!(joined, Err(JoinError::UserDisabled));
+            }
+        })
+        .await;
+        let refused = Err(JoinError::UserDisabled);
+        assert!(joined.contains(&refused), "{joined:?}");
+        for joined in joined {
+            assert!(joined.is_ok() || joined == refused, "{joined:?}");
+        }
+        fixture.join(&room, "other").await.unwrap();
+        assert_eq!(fixture.members(&room).await, ["other"]);
+    }
+}
+
+async fn a_revoked_invite_counts_every_use_before_and_none_after(fixture: Fixture) {
+    fixture.room("r", true, None).await;
+    let users = users(&fixture).await;
+    for round in 0..10 {
+        let invite = fixture.invite("r", Some(1000)).await;
+        let uses = race(&fixture, |store, caller| {
+            let (id, text) = (invite.id.clone(), invite.text.expose().to_owned());
+            let user = users[caller].clone();
+            async move {
+                let mut uses = 0;
+                if caller == CALLERS / 2 {
+                    assert!(store.revoke_invite(None, &id, NOW).await.unwrap());
+                    let late = store.redeem_invite(None, &text, "Guest", NOW, NOW + 60);
+                    assert_eq!(late.await, Err(InviteError::Revoked));
+                } else if caller % 2 == 0 {
+                    let grant = JoinGrant::Invite(text);
+                    match store.join("r", &user, grant, NOW + round).await {
+                        Ok(_) => uses += 1,
+                        Err(error) => assert_eq!(error, JoinError::InviteRevoked),
+                    }
+                } else {
+                    for _ in 0..4 {
+                        let redeemed = store.redeem_invite(None, &text, "Guest", NOW, NOW + 60);
+                        match redeemed.await {
+                            Ok(_) => uses += 1,
+                            Err(error) => assert_eq!(error, InviteError::Revoked),
+                        }
+                    }
+                }
+                uses
+            }
+        })
+        .await;
+        let left = fixture.number(&format!(
+            "SELECT uses_left FROM room_invites WHERE id = '{}'",
+            invite.id
+        ));
+        assert_eq!(left + uses.into_iter().sum::<u64>(), 1000);
+        for user in &users {
+            fixture.store.leave("r", user, NOW + round).await.unwrap();
+        }
+    }
+}
+
 on_every_backend!(
     the_last_places_are_taken_once,
     an_invite_is_used_as_often_as_it_allows,
@@ -209,4 +368,8 @@ on_every_backend!(
     a_name_is_taken_once,
     nobody_stays_a_member_of_a_room_that_closes_while_they_join,
     leaves_and_joins_of_one_user_count_every_membership,
+    nobody_joins_past_a_kick,
+    nobody_joins_past_a_ban,
+    a_user_who_is_disabled_while_they_join_takes_no_place,
+    a_revoked_invite_counts_every_use_before_and_none_after,
 );
