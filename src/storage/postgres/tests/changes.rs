@@ -1,5 +1,7 @@
 //! Changes by other processes.
 
+use std::collections::HashMap;
+
 use deadpool_postgres::{Manager, Pool};
 use tokio::sync::watch;
 use tokio_postgres::NoTls;
@@ -104,18 +106,22 @@ async fn an_open_transaction_holds_no_change_back() {
     assert_eq!(noticed(&mut changes).await, 2);
 }
 
+/// A poller whose own events have the origin `own`.
+async fn poller(url: &str) -> Poller {
+    let mut config: tokio_postgres::Config = url.parse().unwrap();
+    config.options("-c search_path=parlor");
+    let pool = Pool::builder(Manager::new(config, NoTls)).max_size(1);
+    let (server, doubt) = (ServerName("test".into()), Doubt::default());
+    let poller = Poller::start(pool.build().unwrap(), &server, "own", &doubt);
+    poller.await.unwrap()
+}
+
 #[tokio::test]
 async fn a_poll_finds_each_commit_once_in_any_order_of_transactions() {
     const TRANSACTIONS: usize = 24;
     let fixture = Fixture::postgres().await;
     let url = fixture.database.as_ref().unwrap().url();
-    let mut config: tokio_postgres::Config = url.parse().unwrap();
-    config.options("-c search_path=parlor");
-    let pool = Pool::builder(Manager::new(config, NoTls)).max_size(1);
-    let server = ServerName("test".into());
-    let doubt = Doubt::default();
-    let pool = pool.build().unwrap();
-    let mut poller = Poller::start(pool, &server, "own", &doubt).await.unwrap();
+    let mut poller = poller(&url).await;
     let mut open = Vec::new();
     for number in 0..TRANSACTIONS {
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
@@ -154,6 +160,59 @@ async fn a_poll_finds_each_commit_once_in_any_order_of_transactions() {
             poller.poll(true).await.unwrap().is_empty(),
             "{number} again"
         );
+    }
+}
+
+#[tokio::test]
+async fn polls_beside_many_writers_find_each_commit_once() {
+    const WRITERS: usize = 12;
+    const TRANSACTIONS: usize = 60;
+    let fixture = Fixture::postgres().await;
+    let url = fixture.database.as_ref().unwrap().url();
+    let mut poller = poller(&url).await;
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let url = url.clone();
+        writers.spawn(async move {
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            for number in 0..TRANSACTIONS {
+                // Short and long ones, and every sixth has no effect.
+                let end = if number % 6 == 5 { "ROLLBACK" } else { "COMMIT" };
+                let longest = if number % 10 == writer % 10 { 0.2 } else { 0.01 };
+                let transaction = format!(
+                    "BEGIN; INSERT INTO parlor.events (kind, user_id) VALUES ('x', '{writer}-{number}');
+                     SELECT pg_sleep(random() * {longest}); {end}"
+                );
+                client.batch_execute(&transaction).await.unwrap();
+            }
+        });
+    }
+    let mut found = HashMap::new();
+    let mut is_written = false;
+    loop {
+        match poller.poll(false).await.unwrap() {
+            Changes::Everything => panic!("more events than a poll reads"),
+            Changes::Of(subjects) => {
+                for user in subjects.users {
+                    *found.entry(user).or_insert(0) += 1;
+                }
+            }
+        }
+        if is_written {
+            break;
+        }
+        while let Some(ended) = writers.try_join_next() {
+            ended.unwrap();
+        }
+        is_written = writers.is_empty();
+    }
+    for writer in 0..WRITERS {
+        for number in 0..TRANSACTIONS {
+            let user: Box<str> = format!("{writer}-{number}").into();
+            let expected = (number % 6 != 5).then_some(1);
+            assert_eq!(found.remove(&user), expected, "{user}");
+        }
     }
 }
 
