@@ -1,6 +1,6 @@
 //! The store on PostgreSQL, for several servers or an existing database. All SQL for PostgreSQL is in this module.
 //!
-//! Each operation is one call: a statement, or one of the functions in `functions_3.sql`. Row locks order
+//! Each operation is one call: a statement, or one of the functions in `functions_4.sql`. Row locks order
 //! changes that belong together, and no lock is held while the server waits for parlor. Every call has a
 //! timeout here and a shorter one in the server. Changes by other processes come from the table `events`,
 //! which is polled.

@@ -13,19 +13,25 @@ use crate::storage::StoreError;
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The schema that this version of parlor knows.
-const CURRENT: i32 = 3;
+const CURRENT: i32 = 4;
 
 /// The migrations and the schema that each results in. The numbers are those of SQLite's schemas, and 3 is the
-/// first for PostgreSQL. A released step is never edited.
-const STEPS: [(i32, &[&str]); 1] = [(
-    CURRENT,
-    &[
-        include_str!("schema_3.sql"),
-        include_str!("triggers_3.sql"),
-        include_str!("functions_3.sql"),
-        include_str!("join_3.sql"),
-    ],
-)];
+/// first for PostgreSQL. A step that was ever on the main branch is never edited; functions alone are replaced, by a
+/// step that drops those of the earlier ones.
+const STEPS: [(i32, &[&str]); 2] = [
+    (
+        3,
+        &[include_str!("schema_3.sql"), include_str!("triggers_3.sql")],
+    ),
+    (
+        CURRENT,
+        &[
+            include_str!("schema_4.sql"),
+            include_str!("functions_4.sql"),
+            include_str!("join_4.sql"),
+        ],
+    ),
+];
 
 /// The key of the advisory lock of migrations: "prlr".
 const LOCK: i64 = 0x7072_6c72;

@@ -7,17 +7,17 @@ use super::*;
 #[tokio::test]
 async fn a_newer_schema_is_refused_and_left_as_it_is() {
     let fixture = Fixture::postgres().await;
-    fixture.sql("UPDATE schema_version SET version = 4");
+    fixture.sql("UPDATE schema_version SET version = 5");
     let database = fixture.database.as_ref().unwrap();
     let newer = StoreError::NewerServerSchema {
         server: database.url(),
-        found: 4,
-        known: 3,
+        found: 5,
+        known: 4,
     };
     let refused = connect(database).await.err();
     assert_eq!(refused, Some(newer));
     let version = database.sql("SELECT version FROM parlor.schema_version");
-    assert_eq!(version, "4");
+    assert_eq!(version, "5");
 }
 
 #[tokio::test]
@@ -170,4 +170,48 @@ async fn functions_use_parlors_tables_with_any_search_path() {
         ];
         assert!(is_called || helpers.contains(&function), "{function}");
     }
+}
+
+/// The objects of the schema, with their definitions.
+const OBJECTS: &str = "
+    SELECT string_agg(definition, E'\n' ORDER BY definition) FROM (
+        SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'parlor'::regnamespace
+        UNION ALL SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid
+                  WHERE c.relnamespace = 'parlor'::regnamespace AND NOT tgisinternal
+        UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'parlor'
+        UNION ALL SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+                  WHERE connamespace = 'parlor'::regnamespace
+        UNION ALL SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default, is_identity)
+                  FROM information_schema.columns WHERE table_schema = 'parlor'
+    ) objects (definition)";
+
+#[tokio::test]
+async fn a_database_of_schema_3_is_migrated_with_every_row() {
+    let database = server().create(None);
+    let schema = [
+        include_str!("../schema_3.sql"),
+        include_str!("../triggers_3.sql"),
+        // As it was on the main branch.
+        include_str!("functions_3.sql"),
+    ];
+    database.sql(&format!(
+        "CREATE SCHEMA parlor; SET search_path = parlor; {}
+         CREATE TABLE schema_version (version integer NOT NULL); INSERT INTO schema_version VALUES (3);
+         INSERT INTO users (id, name, display_name) VALUES ('alice', 'alice', 'Alice');
+         INSERT INTO coworking_rooms (id, name) VALUES ('r', 'Room');
+         INSERT INTO room_participants (room_id, user_id) VALUES ('r', 'alice');
+         UPDATE room_participants SET left_at = now();
+         INSERT INTO room_messages (room_id, user_id, content) VALUES ('r', 'alice', 'hello')",
+        schema.join("\n")
+    ));
+    let store = connect(&database).await.unwrap();
+    let joined = store.join("r", "alice", JoinGrant::None, NOW).await;
+    assert_eq!(joined.unwrap().generation, 1);
+    let messages = store.messages("r", None, 10).await.unwrap();
+    assert_eq!(messages[0].content, "hello");
+    let new = server().create(None);
+    drop(connect(&new).await.unwrap());
+    let objects = database.sql(OBJECTS);
+    assert!(objects.contains("join_room"), "{objects}");
+    assert_eq!(objects, new.sql(OBJECTS));
 }

@@ -1,4 +1,4 @@
--- Joins, leaves and kicks. The rules of `functions_3.sql` apply.
+-- Joins, leaves and kicks. The rules of `functions_4.sql` apply.
 
 -- p_grant is 'none', 'token', 'operator' or 'invite'.
 CREATE FUNCTION join_room(
