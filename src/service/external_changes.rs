@@ -119,13 +119,16 @@ pub(super) async fn follow(
         }
         // Comes before connections are listed: a user who is just connecting is in no list yet.
         app.hub.invalidate();
+        let mut found = Changes::default();
         if changed.is_ok() {
-            let found = app.store.take_changes();
-            follower.add(found);
+            found = app.store.take_changes();
+            follower.changes.add(found.clone());
         } else if !has_failed {
             follower.changes.add(Changes::Everything);
         }
         let applied = follower.apply_changes().await;
+        // After the events, which have closed some of the connections.
+        follower.add_unchecked(&found);
         // The future is dropped at the shutdown, which closes every connection.
         let checked = shutdown.run_until_cancelled(follower.check()).await;
         if checked.is_none() {
@@ -152,13 +155,12 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    fn add(&mut self, found: Changes) {
-        self.unchecked.extend(connections(&self.app.hub, &found));
-        if found == Changes::Everything || self.unchecked.len() > MAX_UNCHECKED {
+    fn add_unchecked(&mut self, found: &Changes) {
+        self.unchecked.extend(connections(&self.app.hub, found));
+        if *found == Changes::Everything || self.unchecked.len() > MAX_UNCHECKED {
             // Each once.
             self.unchecked = connections(&self.app.hub, &Changes::Everything).into();
         }
-        self.changes.add(found);
     }
 
     /// Compares the store's revocations with the known ones, and applies the differences as events.
