@@ -38,6 +38,9 @@ const RUN: &str = r#"
             kill "-$argument" $pid $(cat /proc/$pid/task/$pid/children)
             ;;
         end)
+            # Stopped first, so that no child starts after the list was read. A survivor would prevent the next start.
+            kill -STOP $pid
+            sleep 0.01
             kill "-$argument" $pid $(cat /proc/$pid/task/$pid/children)
             wait $pid
             ;;

@@ -1,8 +1,9 @@
--- Drops an index that served no query. A message's number is never used again, in SQLite as well.
+-- Drops an index that served no query. The number is SQLite's schema in which the ids of messages are never used again, as
+-- here from the beginning.
 
 DROP INDEX participants_gone;
 
--- The functions follow anew: whoever changes one adds a step with this block and all functions.
+-- All functions follow anew. A later step that changes one begins with this block, too.
 DO $$
 DECLARE
     signature regprocedure;

@@ -10,11 +10,13 @@ use crate::storage::StoreError;
 /// The mark of parlor's files (`PRAGMA application_id`): "prlr".
 const APPLICATION_ID: i64 = 0x7072_6c72;
 
-/// Migrations: step `n` changes a file from schema `n` to `n + 1`. A released step is never edited.
-const STEPS: &[&str] = &[
+/// Migrations: step `n` changes a file from schema `n` to `n + 1`. A step that was ever on the main branch is
+/// never edited.
+pub(super) const STEPS: &[&str] = &[
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
 ];
 
 /// Migrates the file to the current schema: all steps in one transaction, or none.

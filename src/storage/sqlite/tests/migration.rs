@@ -1,6 +1,7 @@
 //! Databases with older schemas are migrated without loss.
 
 use super::*;
+use crate::storage::sqlite::schema::STEPS;
 
 /// A database with the first released schema and a row in every table.
 const FIRST: &str = "
@@ -33,8 +34,21 @@ fn first_schema() -> tempfile::TempDir {
 }
 
 #[tokio::test]
-async fn a_file_of_schema_1_is_migrated_with_every_row() {
-    let dir = first_schema();
+async fn a_file_of_each_older_schema_is_migrated_with_every_row() {
+    for schema in 1..STEPS.len() {
+        let dir = first_schema();
+        let file = Connection::open(dir.path().join(FILE_NAME)).unwrap();
+        for step in &STEPS[1..schema] {
+            file.execute_batch(step).unwrap();
+        }
+        file.pragma_update(None, "user_version", schema as i64)
+            .unwrap();
+        drop(file);
+        every_row_is_migrated(dir).await;
+    }
+}
+
+async fn every_row_is_migrated(dir: tempfile::TempDir) {
     let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
     let fixture = Fixture {
         store,
@@ -45,7 +59,7 @@ async fn a_file_of_schema_1_is_migrated_with_every_row() {
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
     let alice = fixture.found("alice").await.expect("alice");
     assert!(alice.admin && !alice.disabled);
     assert!(fixture.store.has_password("alice").await.unwrap());
@@ -108,20 +122,20 @@ async fn only_those_disabled_before_the_migration_have_ended_tokens() {
 #[test]
 fn a_schema_after_the_newest_is_refused_and_left_as_it_is() {
     let fixture = Fixture::new();
-    fixture.sql("PRAGMA user_version = 4");
+    fixture.sql("PRAGMA user_version = 5");
     let path = fixture.dir.path().join(FILE_NAME);
     let refused = Store::open(&path).err();
     let newer = StoreError::NewerSchema {
         path,
-        found: 4,
-        known: 3,
+        found: 5,
+        known: 4,
     };
     assert_eq!(refused, Some(newer));
     let version: u32 = fixture
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 4);
+    assert_eq!(version, 5);
 }
 
 #[tokio::test]
