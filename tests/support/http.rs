@@ -68,10 +68,18 @@ impl Client {
     /// arrived.
     pub(crate) fn attempt(&self, path: &str, body: &Value) -> Option<Answer> {
         let kind = [("Content-Type", "application/json")];
-        let request = self.request("POST", path, &kind, body.to_string().as_bytes());
+        self.attempt_exchange(&self.request("POST", path, &kind, body.to_string().as_bytes()))
+    }
+
+    /// Like [`Client::get`], to a server that may be killed at any moment.
+    pub(crate) fn attempt_get(&self, path: &str) -> Option<Answer> {
+        self.attempt_exchange(&self.request("GET", path, &[], &[]))
+    }
+
+    fn attempt_exchange(&self, request: &[u8]) -> Option<Answer> {
         let mut stream = TcpStream::connect(self.address).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        stream.write_all(&request).ok()?;
+        stream.write_all(request).ok()?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).ok()?;
         bytes.windows(4).position(|window| window == b"\r\n\r\n")?;

@@ -80,6 +80,7 @@ pub(super) struct Poller {
     /// The snapshot of the last poll.
     snapshot: String,
     polled_at: Mono,
+    is_reachable: bool,
     /// `None` before the first deletion.
     cleaned_at: Option<Mono>,
 }
@@ -100,6 +101,7 @@ impl Poller {
             known_doubt: None,
             snapshot: String::new(),
             polled_at: clock::now().mono,
+            is_reachable: true,
             cleaned_at: None,
         };
         poller.restart().await?;
@@ -108,45 +110,51 @@ impl Poller {
 
     /// Polls until the task is aborted, adds what it finds to `found`, and counts in `changes`.
     pub(super) async fn run(mut self, found: FoundChanges, changes: watch::Sender<u64>) {
-        let mut reachable = true;
         let mut interval = tokio::time::interval(POLL_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            let now = clock::now().mono;
-            let is_continued = reachable && now.since(self.polled_at) < MAX_GAP;
-            // Before the poll: a write that comes into doubt during it is for the next one.
-            let doubt = self.doubt.since();
-            let polled = if is_continued {
-                self.poll(doubt.is_some()).await
-            } else {
-                // Events may have been deleted meanwhile, and the server may be another one.
-                self.restart().await.map(|()| Changes::Everything)
-            };
-            match polled {
-                Ok(mut polled) => {
-                    self.polled_at = now;
-                    if !reachable {
-                        tracing::info!(server = %self.server.0, "PostgreSQL server answers again");
-                        // It may still hold statements of this process that nobody waits for.
-                        self.doubt.begin();
-                    }
-                    reachable = true;
-                    if self.follow_doubt(doubt, now) {
-                        polled = Changes::Everything;
-                    }
-                    if !polled.is_empty() {
-                        found.add(polled);
-                        changes.send_modify(|count| *count += 1);
-                    }
-                }
-                Err(error) if reachable => {
-                    tracing::error!(%error, "changes by other processes cannot be read");
-                    reachable = false;
-                }
-                Err(_) => {}
+            let polled = self.tick(clock::now().mono).await;
+            if !polled.is_empty() {
+                found.add(polled);
+                changes.send_modify(|count| *count += 1);
             }
             self.clean_up().await;
+        }
+    }
+
+    /// Returns the changes since the last tick, and logs when the server stops and begins to answer.
+    pub(super) async fn tick(&mut self, now: Mono) -> Changes {
+        let is_continued = self.is_reachable && now.since(self.polled_at) < MAX_GAP;
+        // Before the poll: a write that comes into doubt during it is for the next one.
+        let doubt = self.doubt.since();
+        let polled = if is_continued {
+            self.poll(doubt.is_some()).await
+        } else {
+            // Events may have been deleted meanwhile, and the server may be another one.
+            self.restart().await.map(|()| Changes::Everything)
+        };
+        match polled {
+            Ok(polled) => {
+                self.polled_at = now;
+                if !self.is_reachable {
+                    tracing::info!(server = %self.server.0, "PostgreSQL server answers again");
+                    // It may still hold statements of this process that nobody waits for.
+                    self.doubt.begin();
+                }
+                self.is_reachable = true;
+                if self.follow_doubt(doubt, now) {
+                    return Changes::Everything;
+                }
+                polled
+            }
+            Err(error) => {
+                if self.is_reachable {
+                    tracing::error!(%error, "changes by other processes cannot be read");
+                }
+                self.is_reachable = false;
+                Changes::default()
+            }
         }
     }
 

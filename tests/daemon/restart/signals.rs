@@ -2,6 +2,8 @@
 
 use super::in_place::ready;
 use super::*;
+use crate::support::DEADLINE;
+use crate::support::http::{Answer, Client};
 
 /// Milliseconds between the signal that asks for the upgrade and the one that follows it, spread over
 /// the check of the configuration, the hand-over and the start of the next binary.
@@ -32,9 +34,16 @@ fn signals_at_any_moment_of_an_upgrade_are_handled() {
     // The last signal is pending at the latest after the previous one was handled.
     upgrades += 1;
     ready(&daemon, upgrades);
-    crate::support::http::Client::new(daemon.metrics())
-        .get("/readyz")
-        .ok();
+    // A signal that came after the previous one was handled starts one more upgrade.
+    let client = Client::new(daemon.metrics());
+    let start = parlor::clock::now().mono;
+    let is_ready = |answer: Answer| answer.status == 200;
+    while !client.attempt_get("/readyz").is_some_and(is_ready) {
+        assert!(
+            parlor::clock::now().mono.since(start) < DEADLINE,
+            "the server is not ready"
+        );
+    }
     assert_eq!(daemon.stop().code(), Some(0));
 }
 

@@ -10,6 +10,7 @@ use super::super::changes::Poller;
 use super::super::doubt::Doubt;
 use super::super::error::ServerName;
 use super::*;
+use crate::clock;
 use crate::credential::Subjects;
 use crate::storage::Changes;
 
@@ -114,6 +115,26 @@ async fn poller(url: &str) -> Poller {
     let (server, doubt) = (ServerName("test".into()), Doubt::default());
     let poller = Poller::start(pool.build().unwrap(), &server, "own", &doubt);
     poller.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_pause_after_which_events_may_be_gone_counts_as_a_change_of_everything() {
+    let fixture = Fixture::postgres().await;
+    fixture.store.provision("alice", None).await.unwrap();
+    let mut poller = poller(&fixture.database.as_ref().unwrap().url()).await;
+    let mut now = clock::now().mono;
+    fixture.sql("UPDATE users SET disabled_at = now()");
+    let mut alice = Subjects::default();
+    alice.insert(Some("alice"), None);
+    for (pause, expected) in [
+        (Duration::from_secs(49 * 60), Changes::Of(alice)),
+        (Duration::from_secs(49 * 60), Changes::default()),
+        (Duration::from_secs(51 * 60), Changes::Everything),
+        (Duration::from_secs(1), Changes::default()),
+    ] {
+        now = now + pause;
+        assert_eq!(poller.tick(now).await, expected, "{pause:?}");
+    }
 }
 
 #[tokio::test]
