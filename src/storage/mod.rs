@@ -3,13 +3,13 @@
 //! [`Store`] is the port: the domain operations in one place, with their values and errors. `sqlite`
 //! and `postgres` are the implementations behind it.
 
-mod columns;
 mod copy;
 mod error;
 mod invite_text;
 mod limits;
 mod model;
 mod postgres;
+mod rows;
 mod sqlite;
 mod store;
 pub mod utc;

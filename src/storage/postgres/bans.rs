@@ -2,8 +2,9 @@
 
 use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
-use super::rows::{leave_at, optional_time_at, time_at};
+use super::rows::leave_at;
 use crate::storage::limits::MAX_REVOKED_INVITES;
+use crate::storage::rows::ban;
 use crate::storage::{Ban, BanError, BanOutcome, LeaveOutcome, NewBan, StoreError};
 
 impl Database {
@@ -81,17 +82,6 @@ impl Database {
                    WHERE b.room_id = $1 AND (b.expires_at IS NULL OR b.expires_at > $2)
                    ORDER BY b.created_at DESC, u.id LIMIT $3";
         let parameters: Parameters<'_> = &[&Text(room_id), &time(unix), &i64::from(limit)];
-        self.query(READ, sql, parameters, |row| {
-            Ok(Ban {
-                user_id: row.try_get(0)?,
-                name: row.try_get(1)?,
-                display_name: row.try_get(2)?,
-                guest: row.try_get(3)?,
-                reason: row.try_get(4)?,
-                created_at: time_at(row, 5)?,
-                until: optional_time_at(row, 6)?,
-            })
-        })
-        .await
+        self.query(READ, sql, parameters, ban).await
     }
 }

@@ -2,8 +2,8 @@
 
 use super::call::{LONG_READ, LONG_WRITE, Parameters, time};
 use super::database::Database;
-use super::rows::generation_at;
 use crate::storage::limits::REVOKED_RETENTION_SECONDS;
+use crate::storage::rows::ended_guest;
 use crate::storage::{EndedMembership, StoreError};
 
 impl Database {
@@ -28,15 +28,8 @@ impl Database {
                          AND user_id IN (SELECT id FROM users WHERE guest_until <= $1)
                        ORDER BY room_id, user_id FOR NO KEY UPDATE)
                    RETURNING user_id, room_id, generation";
-        self.query(LONG_WRITE, sql, &[&time(unix)], |row| {
-            Ok(EndedMembership {
-                user: row.try_get(0)?,
-                room: row.try_get(1)?,
-                elsewhere: false,
-                next_generation: generation_at(row, 2)?,
-            })
-        })
-        .await
+        self.query(LONG_WRITE, sql, &[&time(unix)], ended_guest)
+            .await
     }
 
     pub(crate) async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {

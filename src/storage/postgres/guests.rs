@@ -1,10 +1,8 @@
 //! Lookup of users and guests for an admin: by name, by room or by id.
 
-use tokio_postgres::{Error, Row};
-
 use super::call::{Parameters, READ, Text, time};
 use super::database::Database;
-use super::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
+use crate::storage::rows::{USER_COLUMNS, active_guest, person};
 use crate::storage::{ActiveGuest, Person, StoreError};
 
 impl Database {
@@ -31,14 +29,7 @@ impl Database {
             &room_id.map(Text),
             &i64::from(limit),
         ];
-        self.query(READ, &sql, parameters, |row| {
-            Ok(ActiveGuest {
-                user: user_at(row, 0)?,
-                room_name: row.try_get(USER_COLUMN_COUNT)?,
-                participant: row.try_get(USER_COLUMN_COUNT + 1)?,
-            })
-        })
-        .await
+        self.query(READ, &sql, parameters, active_guest).await
     }
 
     pub(crate) async fn guest_count(&self, unix: u64) -> Result<u32, StoreError> {
@@ -79,12 +70,4 @@ impl Database {
         let ids: Vec<Text<'_>> = ids.iter().map(|id| Text(id)).collect();
         self.query(READ, &sql, &[&ids], person).await
     }
-}
-
-/// A person from a row of the user's columns and the name of a guest's room.
-fn person(row: &Row) -> Result<Person, Error> {
-    Ok(Person {
-        user: user_at(row, 0)?,
-        guest_room: row.try_get(USER_COLUMN_COUNT)?,
-    })
 }

@@ -2,12 +2,12 @@
 
 use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
-use super::rows::time_at;
 use crate::clock;
 use crate::display_name::is_valid_name;
 use crate::secret::Secret;
 use crate::storage::invite_text::{hash, random_text};
 use crate::storage::limits::MAX_REVOKED_INVITES;
+use crate::storage::rows::active_invite;
 use crate::storage::{
     ActiveInvite, Guest, Invite, InviteError, MAX_INVITES, NewInvite, StoreError, User,
 };
@@ -77,19 +77,7 @@ impl Database {
              ORDER BY i.created_at, i.id LIMIT $2"
         );
         let parameters: Parameters<'_> = &[&time(unix), &i64::from(limit), &room_id.map(Text)];
-        self.query(READ, &sql, parameters, |row| {
-            let uses_left: Option<i64> = row.try_get(6)?;
-            Ok(ActiveInvite {
-                id: row.try_get(0)?,
-                room_id: row.try_get(1)?,
-                room_name: row.try_get(2)?,
-                created_by: row.try_get(3)?,
-                created_at: time_at(row, 4)?,
-                expires_at: time_at(row, 5)?,
-                uses_left: uses_left.map(|uses| u32::try_from(uses).unwrap_or(u32::MAX)),
-            })
-        })
-        .await
+        self.query(READ, &sql, parameters, active_invite).await
     }
 
     pub(crate) async fn set_invite_expiry(&self, id: &str, unix: u64) -> Result<(), StoreError> {

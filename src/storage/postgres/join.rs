@@ -2,12 +2,10 @@
 
 use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
-use super::rows::{
-    ROOM_COLUMNS, ROOM_OF_RESULT, USER_COLUMN_COUNT, USER_COLUMNS, generation_at, optional_time_at,
-    room_at, user_at,
-};
+use super::rows::ROOM_OF_RESULT;
 use crate::storage::invite_text::hash;
-use crate::storage::{Admission, JoinError, JoinGrant, Joined, Removal, StoreError};
+use crate::storage::rows::{Columns, ROOM_COLUMNS, USER_COLUMNS, admission, room_at};
+use crate::storage::{Admission, JoinError, JoinGrant, Joined, StoreError};
 
 impl Database {
     pub(crate) async fn join(
@@ -40,10 +38,10 @@ impl Database {
                 if outcome == "done" {
                     return Ok(Ok(Joined {
                         room: room_at(row, 3)?,
-                        generation: generation_at(row, 2)?,
+                        generation: row.generation(2)?,
                     }));
                 }
-                Ok(Err((outcome, optional_time_at(row, 1)?)))
+                Ok(Err((outcome, row.optional_time(1)?)))
             })
             .await?;
         joined.map_err(|(outcome, until)| match outcome.as_str() {
@@ -83,8 +81,6 @@ impl Database {
         user_id: &str,
         unix: u64,
     ) -> Result<Admission, StoreError> {
-        /// The number of columns before the user's columns.
-        const LEADING_COLUMNS: usize = 8;
         let sql = format!(
             "SELECT u.id IS NOT NULL, r.id IS NOT NULL, p.user_id IS NOT NULL,
                     p.user_id IS NOT NULL AND p.left_at IS NULL,
@@ -99,30 +95,6 @@ impl Database {
                   AND (b.expires_at IS NULL OR b.expires_at > $3)"
         );
         let parameters: Parameters<'_> = &[&Text(room_id), &Text(user_id), &time(unix)];
-        self.query_one(READ, &sql, parameters, |row| {
-            let (user_known, room_known): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
-            let participant: bool = row.try_get(3)?;
-            let kicked = optional_time_at(row, 4)?.filter(|_| !participant);
-            let removal = if row.try_get(5)? {
-                Some(Removal::Banned {
-                    until: optional_time_at(row, 6)?,
-                })
-            } else {
-                kicked.map(|until| Removal::Kicked { until })
-            };
-            Ok(Admission {
-                participant,
-                generation: generation_at(row, 7)?,
-                ever_member: row.try_get(2)?,
-                removal,
-                user: user_known
-                    .then(|| user_at(row, LEADING_COLUMNS))
-                    .transpose()?,
-                room: room_known
-                    .then(|| room_at(row, LEADING_COLUMNS + USER_COLUMN_COUNT))
-                    .transpose()?,
-            })
-        })
-        .await
+        self.query_one(READ, &sql, parameters, admission).await
     }
 }

@@ -2,7 +2,8 @@
 
 use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, time};
 use super::database::Database;
-use super::rows::{leave_at, time_at};
+use super::rows::leave_at;
+use crate::storage::rows::{membership, participant};
 use crate::storage::{LeaveOutcome, Membership, Participant, StoreError};
 
 impl Database {
@@ -30,15 +31,7 @@ impl Database {
                      AND (u.guest_until IS NULL OR u.guest_until > $2)
                    ORDER BY p.joined_at, u.id";
         let parameters: Parameters<'_> = &[&Text(room_id), &time(unix)];
-        self.query(READ, sql, parameters, |row| {
-            Ok(Participant {
-                user_id: row.try_get(0)?,
-                display_name: row.try_get(1)?,
-                joined_at: time_at(row, 2)?,
-                guest: row.try_get(3)?,
-            })
-        })
-        .await
+        self.query(READ, sql, parameters, participant).await
     }
 
     pub(crate) async fn memberships(&self, user_id: &str) -> Result<Vec<Membership>, StoreError> {
@@ -46,13 +39,6 @@ impl Database {
                    FROM room_participants p JOIN coworking_rooms r ON r.id = p.room_id
                    WHERE p.user_id = $1 AND p.left_at IS NULL AND r.closed_at IS NULL
                    ORDER BY r.name";
-        self.query(READ, sql, &[&Text(user_id)], |row| {
-            Ok(Membership {
-                room_id: row.try_get(0)?,
-                room_name: row.try_get(1)?,
-                joined_at: time_at(row, 2)?,
-            })
-        })
-        .await
+        self.query(READ, sql, &[&Text(user_id)], membership).await
     }
 }

@@ -2,7 +2,7 @@
 
 use super::call::{Parameters, READ, Text, WRITE, time};
 use super::database::Database;
-use super::rows::time_at;
+use crate::storage::rows::message;
 use crate::storage::{Message, MessageError, NewMessage, StoreError};
 
 impl Database {
@@ -57,18 +57,7 @@ impl Database {
                    WHERE m.room_id = $1 AND m.id < $2 ORDER BY m.id DESC LIMIT $3";
         let before = before.unwrap_or(i64::MAX);
         let parameters: Parameters<'_> = &[&Text(room_id), &before, &i64::from(limit)];
-        let mut found = self
-            .query(READ, sql, parameters, |row| {
-                Ok(Message {
-                    id: row.try_get(0)?,
-                    room_id: row.try_get(1)?,
-                    user_id: row.try_get(2)?,
-                    display_name: row.try_get(3)?,
-                    content: row.try_get(4)?,
-                    created_at: time_at(row, 5)?,
-                })
-            })
-            .await?;
+        let mut found = self.query(READ, sql, parameters, message).await?;
         found.reverse();
         Ok(found)
     }

@@ -2,8 +2,8 @@
 
 use super::call::{Parameters, READ, Text, time};
 use super::database::Database;
-use super::rows::{ROOM_COLUMNS, optional_time_at, room_at};
 use crate::storage::invite_text::hash;
+use crate::storage::rows::{Columns, ROOM_COLUMNS, room_at};
 use crate::storage::{JoinError, Preview};
 
 impl Database {
@@ -52,10 +52,10 @@ impl Database {
                 return Ok(Err(JoinError::RoomClosed));
             }
             if row.try_get(3)? {
-                let until = optional_time_at(row, 4)?;
+                let until = row.optional_time(4)?;
                 return Ok(Err(JoinError::Banned { until }));
             }
-            if let Some(until) = optional_time_at(row, 5)? {
+            if let Some(until) = row.optional_time(5)? {
                 let wait = until.saturating_sub(unix);
                 return Ok(Err(JoinError::Kicked { wait }));
             }

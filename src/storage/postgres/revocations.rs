@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 
 use super::call::{LONG_READ, Parameters, time};
 use super::database::Database;
-use super::rows::generation_at;
+use crate::storage::rows::Columns;
 use crate::storage::{BannedUser, Changes, EndedMembership, RevocationList, StoreError};
 
 /// One statement, so that all parts are of the same moment. The columns are: kind, user or room, room, whether the
@@ -80,16 +80,16 @@ fn add(list: &mut RevocationList, row: &Row) -> Result<(), tokio_postgres::Error
         "user" => list.users.push(id),
         "open" => list.open_rooms.push(id),
         "closed" => list.rooms.push(id),
-        "generation" => list.generations.push((id, generation_at(row, 4)?)),
+        "generation" => list.generations.push((id, row.generation(4)?)),
         "later" => {
-            let membership = (id, row.try_get(2)?, generation_at(row, 4)?);
+            let membership = (id, row.try_get(2)?, row.generation(4)?);
             list.later_memberships.push(membership);
         }
         "ended" => list.ended_memberships.push(EndedMembership {
             user: id,
             room: row.try_get(2)?,
             elsewhere: row.try_get(3)?,
-            next_generation: generation_at(row, 4)?,
+            next_generation: row.generation(4)?,
         }),
         _ => list.bans.push(BannedUser {
             user: id,

@@ -2,9 +2,10 @@
 
 use super::call::{LONG_WRITE, Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
-use super::rows::{ROOM_COLUMNS, ROOM_OF_RESULT, ended_memberships_at, room_at};
+use super::rows::{ROOM_OF_RESULT, ended_memberships_at};
 use crate::clock;
 use crate::display_name::is_valid_name;
+use crate::storage::rows::{ROOM_COLUMNS, room_at};
 use crate::storage::{
     ChangeError, ClosedRoom, CreateError, MAX_OWNED_ROOMS, MAX_ROOM_CAPACITY, NewRoom, Room,
     RoomChange, RoomQuery, StoreError,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::call::{LONG_WRITE, Parameters, REPEATABLE_WRITE, Text, random_micros, time};
 use super::database::Database;
-use super::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
 use crate::storage::limits::DELETED_USER_NAME;
+use crate::storage::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
 use crate::storage::{RemovedUser, StoreError, User};
 
 impl Database {

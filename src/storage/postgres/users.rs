@@ -2,9 +2,9 @@
 
 use super::call::{READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
-use super::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
 use crate::clock;
 use crate::display_name::{self, is_valid_name};
+use crate::storage::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
 use crate::storage::{CreateError, NewUser, StoreError, TokenCutoff, User};
 use crate::token::{USER_ID_RULE, valid_user_id};
 

@@ -6,7 +6,7 @@ use super::database::Database;
 use super::invites;
 use super::lookup::{is_member, room_by_id, user_by_id};
 use super::memberships::end_membership;
-use super::rows::{optional_time_at, time_at};
+use crate::storage::rows::ban;
 use crate::storage::utc;
 use crate::storage::{Ban, BanError, BanOutcome, LeaveOutcome, NewBan, StoreError};
 
@@ -97,17 +97,7 @@ impl Database {
                      WHERE b.room_id = ?1 AND (b.expires_at IS NULL OR b.expires_at > ?2)
                      ORDER BY b.created_at DESC, u.id LIMIT ?3",
                 )?
-                .query_map(parameters, |row| {
-                    Ok(Ban {
-                        user_id: row.get(0)?,
-                        name: row.get(1)?,
-                        display_name: row.get(2)?,
-                        guest: row.get(3)?,
-                        reason: row.get(4)?,
-                        created_at: time_at(row, 5)?,
-                        until: optional_time_at(row, 6)?,
-                    })
-                })?
+                .query_map(parameters, |row| ban(row))?
                 .collect()
         })
         .await

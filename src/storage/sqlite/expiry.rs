@@ -1,8 +1,8 @@
 //! Ends and deletes expired guests, invites and bans.
 
 use super::database::Database;
-use super::rows::generation_at;
 use crate::storage::limits::REVOKED_RETENTION_SECONDS;
+use crate::storage::rows::ended_guest;
 use crate::storage::utc;
 use crate::storage::{EndedMembership, StoreError};
 
@@ -43,14 +43,7 @@ impl Database {
                    AND user_id IN (SELECT id FROM users WHERE guest_until <= ?1)
                  RETURNING user_id, room_id, generation",
             )?;
-            let ended = statement.query_map([&now], |row| {
-                Ok(EndedMembership {
-                    user: row.get(0)?,
-                    room: row.get(1)?,
-                    elsewhere: false,
-                    next_generation: generation_at(row, 2)?,
-                })
-            })?;
+            let ended = statement.query_map([&now], |row| ended_guest(row))?;
             Ok(Ok(ended.collect::<rusqlite::Result<_>>()?))
         })
         .await

@@ -1,9 +1,9 @@
 //! Lookup of users and guests for an admin: by name, by room or by id.
 
-use rusqlite::{Row, named_params};
+use rusqlite::named_params;
 
 use super::database::Database;
-use super::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
+use crate::storage::rows::{USER_COLUMNS, active_guest, person};
 use crate::storage::utc;
 use crate::storage::{ActiveGuest, Person, StoreError};
 
@@ -35,13 +35,7 @@ impl Database {
             };
             connection
                 .prepare_cached(&sql)?
-                .query_map(parameters, |row| {
-                    Ok(ActiveGuest {
-                        user: user_at(row, 0)?,
-                        room_name: row.get(USER_COLUMN_COUNT)?,
-                        participant: row.get(USER_COLUMN_COUNT + 1)?,
-                    })
-                })?
+                .query_map(parameters, |row| active_guest(row))?
                 .collect()
         })
         .await
@@ -74,7 +68,7 @@ impl Database {
         self.read(move |connection| {
             connection
                 .prepare_cached(&sql)?
-                .query_map(parameters, person)?
+                .query_map(parameters, |row| person(row))?
                 .collect()
         })
         .await
@@ -89,17 +83,9 @@ impl Database {
         self.read(move |connection| {
             connection
                 .prepare_cached(&sql)?
-                .query_map([ids], person)?
+                .query_map([ids], |row| person(row))?
                 .collect()
         })
         .await
     }
-}
-
-/// A person from a row of the user's columns and the name of a guest's room.
-fn person(row: &Row<'_>) -> rusqlite::Result<Person> {
-    Ok(Person {
-        user: user_at(row, 0)?,
-        guest_room: row.get(USER_COLUMN_COUNT)?,
-    })
 }

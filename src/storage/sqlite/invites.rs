@@ -4,13 +4,13 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
 use super::lookup::{active_user, is_full, room_by_id};
-use super::rows::time_at;
 use super::users::insert;
 use crate::clock;
 use crate::display_name::is_valid_name;
 use crate::secret::Secret;
 use crate::storage::invite_text::{hash, random_text};
 use crate::storage::limits::MAX_REVOKED_INVITES;
+use crate::storage::rows::active_invite;
 use crate::storage::utc;
 use crate::storage::{
     ActiveInvite, Guest, Invite, InviteError, MAX_INVITES, NewInvite, Room, StoreError, User,
@@ -76,17 +76,7 @@ impl Database {
         self.read(move |connection| {
             connection
                 .prepare_cached(&sql)?
-                .query_map(parameters, |row| {
-                    Ok(ActiveInvite {
-                        id: row.get(0)?,
-                        room_id: row.get(1)?,
-                        room_name: row.get(2)?,
-                        created_by: row.get(3)?,
-                        created_at: time_at(row, 4)?,
-                        expires_at: time_at(row, 5)?,
-                        uses_left: row.get(6)?,
-                    })
-                })?
+                .query_map(parameters, |row| active_invite(row))?
                 .collect()
         })
         .await

@@ -5,10 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::database::Database;
 use super::invites::{InviteUse, use_invite};
 use super::lookup::{active_user, is_full, last_generation, removal, room_by_id};
-use super::rows::{
-    ROOM_COLUMNS, USER_COLUMN_COUNT, USER_COLUMNS, generation_at, optional_time_at, room_at,
-    user_at,
-};
+use crate::storage::rows::{Columns, ROOM_COLUMNS, USER_COLUMNS, admission};
 use crate::storage::utc;
 use crate::storage::{Admission, JoinError, JoinGrant, Joined, Removal, Room, StoreError, User};
 
@@ -31,8 +28,6 @@ impl Database {
         user_id: &str,
         unix: u64,
     ) -> Result<Admission, StoreError> {
-        /// The number of columns before the user's columns.
-        const LEADING_COLUMNS: usize = 8;
         let parameters = (room_id.to_owned(), user_id.to_owned(), utc::format(unix));
         let sql = format!(
             "SELECT u.id IS NOT NULL, r.id IS NOT NULL, p.user_id IS NOT NULL,
@@ -50,30 +45,7 @@ impl Database {
         self.read(move |connection| {
             connection
                 .prepare_cached(&sql)?
-                .query_row(parameters, |row| {
-                    let (user_known, room_known): (bool, bool) = (row.get(0)?, row.get(1)?);
-                    let participant: bool = row.get(3)?;
-                    let kicked = optional_time_at(row, 4)?.filter(|_| !participant);
-                    let removal = if row.get(5)? {
-                        Some(Removal::Banned {
-                            until: optional_time_at(row, 6)?,
-                        })
-                    } else {
-                        kicked.map(|until| Removal::Kicked { until })
-                    };
-                    Ok(Admission {
-                        participant,
-                        generation: generation_at(row, 7)?,
-                        ever_member: row.get(2)?,
-                        removal,
-                        user: user_known
-                            .then(|| user_at(row, LEADING_COLUMNS))
-                            .transpose()?,
-                        room: room_known
-                            .then(|| room_at(row, LEADING_COLUMNS + USER_COLUMN_COUNT))
-                            .transpose()?,
-                    })
-                })
+                .query_row(parameters, |row| admission(row))
         })
         .await
     }
@@ -130,7 +102,7 @@ fn join(
              RETURNING generation",
         )?
         .query_row((room_id, user_id, utc::format(unix)), |row| {
-            generation_at(row, 0)
+            row.generation(0)
         })?;
     Ok(Ok(Joined { room, generation }))
 }
@@ -146,7 +118,7 @@ fn membership(
             "SELECT generation FROM room_participants
              WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL",
         )?
-        .query_row((room_id, user_id), |row| generation_at(row, 0))
+        .query_row((room_id, user_id), |row| row.generation(0))
         .optional()
 }
 

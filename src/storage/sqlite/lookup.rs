@@ -2,9 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::rows::{
-    ROOM_COLUMNS, USER_COLUMNS, generation_at, optional_time_at, room_at, time_at, user_at,
-};
+use crate::storage::rows::{Columns, ROOM_COLUMNS, USER_COLUMNS, room_at, user_at};
 use crate::storage::utc;
 use crate::storage::{JoinError, Removal, Room, User};
 
@@ -62,7 +60,7 @@ pub(super) fn last_generation(
         .prepare_cached(
             "SELECT generation FROM room_participants WHERE room_id = ?1 AND user_id = ?2",
         )?
-        .query_row((room_id, user_id), |row| generation_at(row, 0))
+        .query_row((room_id, user_id), |row| row.generation(0))
         .optional()
 }
 
@@ -104,7 +102,7 @@ pub(super) fn removal(
             "SELECT expires_at FROM room_bans
              WHERE room_id = ?1 AND user_id = ?2 AND (expires_at IS NULL OR expires_at > ?3)",
         )?
-        .query_row(parameters.clone(), |row| optional_time_at(row, 0))
+        .query_row(parameters.clone(), |row| row.optional_time(0))
         .optional()?;
     if let Some(until) = ban {
         return Ok(Some(Removal::Banned { until }));
@@ -115,7 +113,7 @@ pub(super) fn removal(
              WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NOT NULL AND kicked_until > ?3",
         )?
         .query_row(parameters, |row| {
-            let until = time_at(row, 0)?;
+            let until = row.time(0)?;
             Ok(Removal::Kicked { until })
         })
         .optional()

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
 use super::lookup::{ACTIVE_MEMBERS, is_member_anywhere, last_generation};
-use super::rows::{generation_at, time_at};
+use crate::storage::rows::{Columns, membership, participant};
 use crate::storage::utc;
 use crate::storage::{EndedMembership, LeaveOutcome, Membership, Participant, StoreError};
 
@@ -34,14 +34,7 @@ impl Database {
         );
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let participants = statement.query_map(parameters, |row| {
-                Ok(Participant {
-                    user_id: row.get(0)?,
-                    display_name: row.get(1)?,
-                    joined_at: time_at(row, 2)?,
-                    guest: row.get(3)?,
-                })
-            })?;
+            let participants = statement.query_map(parameters, |row| participant(row))?;
             participants.collect()
         })
         .await
@@ -57,13 +50,7 @@ impl Database {
                      WHERE p.user_id = ?1 AND p.left_at IS NULL AND r.closed_at IS NULL
                      ORDER BY r.name",
                 )?
-                .query_map([user_id], |row| {
-                    Ok(Membership {
-                        room_id: row.get(0)?,
-                        room_name: row.get(1)?,
-                        joined_at: time_at(row, 2)?,
-                    })
-                })?
+                .query_map([user_id], |row| membership(row))?
                 .collect()
         })
         .await
@@ -83,7 +70,7 @@ pub(super) fn end_membership(
              WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL RETURNING generation",
         )?
         .query_row((room_id, user_id, utc::format(unix)), |row| {
-            generation_at(row, 0)
+            row.generation(0)
         })
         .optional()?;
     let known = match ended {
@@ -110,7 +97,7 @@ pub(super) fn end_room_memberships(
              WHERE room_id = ?1 AND left_at IS NULL RETURNING user_id, generation",
         )?
         .query_map((room_id, utc::format(unix)), |row| {
-            Ok((row.get(0)?, generation_at(row, 1)?))
+            Ok((row.get(0)?, row.generation(1)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
     ended

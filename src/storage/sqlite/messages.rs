@@ -1,15 +1,12 @@
 //! Writes and lists the chat messages of a room.
 
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 
 use super::database::Database;
 use super::lookup::{active_user, is_member, room_by_id};
-use super::rows::time_at;
+use crate::storage::rows::message;
 use crate::storage::utc;
 use crate::storage::{JoinError, Message, MessageError, NewMessage, StoreError};
-
-/// The columns that [`message_at`] reads, in its order.
-const MESSAGE_COLUMNS: &str = "m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at";
 
 impl Database {
     pub(crate) async fn post_message(
@@ -49,13 +46,12 @@ impl Database {
         limit: u32,
     ) -> Result<Vec<Message>, StoreError> {
         let parameters = (room_id.to_owned(), before.unwrap_or(i64::MAX), limit);
-        let sql = format!(
-            "SELECT {MESSAGE_COLUMNS} FROM room_messages m JOIN users u ON u.id = m.user_id
-             WHERE m.room_id = ?1 AND m.id < ?2 ORDER BY m.id DESC LIMIT ?3"
-        );
+        let sql = "SELECT m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at
+                   FROM room_messages m JOIN users u ON u.id = m.user_id
+                   WHERE m.room_id = ?1 AND m.id < ?2 ORDER BY m.id DESC LIMIT ?3";
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
-            let found = statement.query_map(parameters, message_at)?;
+            let mut statement = connection.prepare_cached(sql)?;
+            let found = statement.query_map(parameters, |row| message(row))?;
             let mut found: Vec<Message> = found.collect::<rusqlite::Result<_>>()?;
             found.reverse();
             Ok(found)
@@ -106,15 +102,4 @@ fn delete_all_but_newest(
         )?
         .execute((room_id, keep))
         .map(drop)
-}
-
-fn message_at(row: &Row<'_>) -> rusqlite::Result<Message> {
-    Ok(Message {
-        id: row.get(0)?,
-        room_id: row.get(1)?,
-        user_id: row.get(2)?,
-        display_name: row.get(3)?,
-        content: row.get(4)?,
-        created_at: time_at(row, 5)?,
-    })
 }

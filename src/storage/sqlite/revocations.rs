@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Params, Row};
 
 use super::database::Database;
-use super::rows::generation_at;
+use crate::storage::rows::Columns;
 use crate::storage::utc;
 use crate::storage::{BannedUser, EndedMembership, RevocationList, StoreError};
 
@@ -22,14 +22,14 @@ impl Database {
                     "SELECT user_id, room_id, generation FROM room_participants
                      WHERE left_at IS NULL AND generation > 0",
                     (),
-                    |row| Ok((row.get(0)?, row.get(1)?, generation_at(row, 2)?)),
+                    |row| Ok((row.get(0)?, row.get(1)?, row.generation(2)?)),
                 )?,
                 generations: rows(
                     connection,
                     "SELECT id, token_generation FROM users
                      WHERE token_generation > 0 AND deleted_at IS NULL",
                     (),
-                    |row| Ok((row.get(0)?, generation_at(row, 1)?)),
+                    |row| Ok((row.get(0)?, row.generation(1)?)),
                 )?,
                 ended_memberships: rows(
                     connection,
@@ -43,7 +43,7 @@ impl Database {
                             user: row.get(0)?,
                             room: row.get(1)?,
                             elsewhere: row.get(2)?,
-                            next_generation: generation_at(row, 3)?,
+                            next_generation: row.generation(3)?,
                         })
                     },
                 )?,

@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 use super::database::Database;
 use super::lookup::{active_user, room_by_id};
 use super::memberships::end_room_memberships;
-use super::rows::{ROOM_COLUMNS, room_at};
 use crate::clock;
 use crate::display_name::is_valid_name;
+use crate::storage::rows::{ROOM_COLUMNS, room_at};
 use crate::storage::utc;
 use crate::storage::{
     ChangeError, ClosedRoom, CreateError, JoinError, MAX_OWNED_ROOMS, MAX_ROOM_CAPACITY, NewRoom,

@@ -4,9 +4,9 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::database::Database;
 use super::lookup::user_by_id;
-use super::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
 use crate::clock;
 use crate::display_name::{self, is_valid_name};
+use crate::storage::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
 use crate::storage::utc;
 use crate::storage::{CreateError, NewUser, StoreError, TokenCutoff, User};
 use crate::token::{USER_ID_RULE, valid_user_id};
