@@ -126,7 +126,11 @@ pub(super) async fn unban(
 ) -> Result<Response, Failure> {
     let room = room_lookup::any_room(context, room).await?;
     let banned = find_ban(context, &room, argument).await?;
-    if !context.store().unban(&room.id, &banned.user_id).await? {
+    let is_unbanned = match context.server() {
+        Some(server) => server.app.unban(&room.id, &banned.user_id).await?,
+        None => context.store().unban(&room.id, &banned.user_id).await?,
+    };
+    if !is_unbanned {
         return Err(not_banned(&room, argument));
     }
     let name = person(&banned);

@@ -51,6 +51,12 @@ pub enum Event {
         room: String,
         elsewhere: bool,
     },
+    /// `generation` is that of the user's current or next membership.
+    Unbanned {
+        user: String,
+        room: String,
+        generation: u64,
+    },
     /// The time of a guest is over.
     GuestExpired {
         user: String,
@@ -75,7 +81,7 @@ pub enum Event {
         generation: u64,
     },
     /// A connected user may no longer be in a room because another process changed the store, and no
-    /// event above describes that change. Allocations stay.
+    /// event above describes that change. Allocations stay, unless the membership is gone.
     AccessLost {
         user: String,
         room: String,
@@ -84,7 +90,7 @@ pub enum Event {
 
 impl Event {
     /// The names of all events, in the order of [`Event::index`].
-    pub const NAMES: [&str; 13] = [
+    pub const NAMES: [&str; 14] = [
         "room-opened",
         "room-changed",
         "room-closed",
@@ -92,6 +98,7 @@ impl Event {
         "left",
         "kicked",
         "banned",
+        "unbanned",
         "guest-expired",
         "user-disabled",
         "user-enabled",
@@ -110,12 +117,13 @@ impl Event {
             Event::Left { .. } => 4,
             Event::Kicked { .. } => 5,
             Event::Banned { .. } => 6,
-            Event::GuestExpired { .. } => 7,
-            Event::UserDisabled { .. } => 8,
-            Event::UserEnabled { .. } => 9,
-            Event::UserDeleted { .. } => 10,
-            Event::SignedOut { .. } => 11,
-            Event::AccessLost { .. } => 12,
+            Event::Unbanned { .. } => 7,
+            Event::GuestExpired { .. } => 8,
+            Event::UserDisabled { .. } => 9,
+            Event::UserEnabled { .. } => 10,
+            Event::UserDeleted { .. } => 11,
+            Event::SignedOut { .. } => 12,
+            Event::AccessLost { .. } => 13,
         }
     }
 }

@@ -179,8 +179,14 @@ impl Revocations {
         });
     }
 
-    /// Accepts the credentials of a user that are bound to a room from this generation on.
-    pub fn restore_membership(&self, user: &str, room: &str, generation: u64) {
+    /// Accepts the credentials of a user that are bound to a room from this generation on. Returns those that were
+    /// revoked before.
+    pub fn restore_membership(
+        &self,
+        user: &str,
+        room: &str,
+        generation: u64,
+    ) -> Option<RevokedGenerations> {
         let pair = (user.into(), room.into());
         self.write(|revoked| match generation {
             0 => revoked.memberships.remove(&pair),
@@ -188,7 +194,7 @@ impl Revocations {
                 let before = RevokedGenerations::Before(generation);
                 revoked.memberships.insert(pair, before)
             }
-        });
+        })
     }
 
     /// Revokes the credentials that are bound to a room.

@@ -105,9 +105,19 @@ impl Handle {
     }
 
     /// Allows allocations with credentials that are bound to `room`, after `user` has joined it: those of this
-    /// generation of the membership, and of later ones.
+    /// generation of the membership, and of later ones. Ends those of an earlier membership whose end was not
+    /// reported.
     pub fn joined(&self, user: &str, room: &str, generation: u64) {
         self.opened(room);
+        let earlier = RevokedGenerations::Before(generation);
+        let known = self.revocations.restore_membership(user, room, generation);
+        if generation > 0 && earlier.is_more_than(known) {
+            self.revoke(user, Scope::Room(room.into(), earlier));
+        }
+    }
+
+    /// Allows allocations of `user` in `room` again, with credentials of this generation or later ones.
+    pub fn unbanned(&self, user: &str, room: &str, generation: u64) {
         self.revocations.restore_membership(user, room, generation);
     }
 

@@ -29,6 +29,16 @@ pub(super) enum ChangeSource {
     AnotherProcess(Vec<LostAccess>),
 }
 
+impl ChangeSource {
+    /// Whether a connection has lost access with this code.
+    fn has_code(&self, code: CloseCode) -> bool {
+        match self {
+            ChangeSource::ThisProcess => false,
+            ChangeSource::AnotherProcess(lost) => lost.iter().any(|lost| lost.code == code),
+        }
+    }
+}
+
 /// A connection whose user may no longer be in the room.
 #[derive(Debug)]
 pub(super) struct LostAccess {
@@ -85,7 +95,7 @@ impl App {
                 .filter(|one| self.hub.close(&one.room, &one.user, one.code))
                 .count(),
         };
-        let relays = self.update_relay(&event);
+        let relays = self.update_relay(&event, &source);
         self.bus.publish(&event);
         log_applied(&event, &source);
         Applied {
@@ -116,6 +126,7 @@ impl App {
             Event::RoomOpened { .. }
             | Event::RoomChanged { .. }
             | Event::Joined { .. }
+            | Event::Unbanned { .. }
             | Event::UserEnabled { .. }
             | Event::AccessLost { .. } => 0,
         }
@@ -123,7 +134,7 @@ impl App {
 
     /// Updates the relay's list of revoked credentials and ends allocations. The future resolves
     /// with the number of freed allocations.
-    fn update_relay(&self, event: &Event) -> BoxFuture<'static, usize> {
+    fn update_relay(&self, event: &Event, source: &ChangeSource) -> BoxFuture<'static, usize> {
         let relay = &self.relay;
         let ended = RevokedGenerations::ended;
         let left = |user: &str, room: &str, generations, elsewhere| {
@@ -139,6 +150,11 @@ impl App {
                 room,
                 generation,
             } => relay.joined(user, room, *generation),
+            Event::Unbanned {
+                user,
+                room,
+                generation,
+            } => relay.unbanned(user, room, *generation),
             Event::UserEnabled { user } => relay.enabled(user),
             Event::Left {
                 user,
@@ -179,6 +195,10 @@ impl App {
             }
             Event::SignedOut { user, generation } => {
                 return relay.signed_out(user, *generation).count().boxed();
+            }
+            // Somebody has deleted the row of the membership or of the room. A join accepts credentials again.
+            Event::AccessLost { user, room } if source.has_code(CloseCode::NotAParticipant) => {
+                return left(user, room, RevokedGenerations::All, true);
             }
             Event::Left { .. } | Event::RoomChanged { .. } | Event::AccessLost { .. } => {}
         }

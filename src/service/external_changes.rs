@@ -107,11 +107,12 @@ pub(super) async fn follow(
         unchecked: VecDeque::new(),
     };
     let mut has_failed = false;
+    let mut refreshed_at = clock::now().mono;
     loop {
         let wait = if has_failed {
             RETRY_PAUSE
         } else {
-            REFRESH_INTERVAL
+            REFRESH_INTERVAL.saturating_sub(clock::now().mono.since(refreshed_at))
         };
         let changed = tokio::time::timeout(wait, changes.changed()).await;
         if matches!(changed, Ok(Err(_))) {
@@ -123,8 +124,13 @@ pub(super) async fn follow(
         if changed.is_ok() {
             found = app.store.take_changes();
             follower.changes.add(found.clone());
-        } else if !has_failed {
+        }
+        let now = clock::now().mono;
+        if now.since(refreshed_at) >= REFRESH_INTERVAL {
             follower.changes.add(Changes::Everything);
+        }
+        if follower.changes == Changes::Everything {
+            refreshed_at = now;
         }
         let applied = follower.apply_changes().await;
         // After the events, which have closed some of the connections.

@@ -28,6 +28,23 @@ impl App {
         self.commit_exclusively(change, event).await
     }
 
+    /// Ends a ban; false if there is none.
+    pub async fn unban(&self, room: &str, user: &str) -> Result<bool, StoreError> {
+        let change = async {
+            // Another program may have banned a member without ending the membership.
+            let admission = self.store.admission(room, user, clock::now().unix);
+            let generation = admission.await?.generation;
+            let is_unbanned = self.store.unban(room, user).await?;
+            Ok(is_unbanned.then_some(generation))
+        };
+        let event = |generation: &u64| Event::Unbanned {
+            user: user.to_owned(),
+            room: room.to_owned(),
+            generation: *generation,
+        };
+        Ok(self.commit_exclusively(change, event).await?.is_some())
+    }
+
     /// Bans a user from a room, and removes them from it.
     pub async fn ban(&self, new: NewBan) -> Result<(BanOutcome, Ended), BanError> {
         let (room, user) = (new.room_id.clone(), new.user_id.clone());

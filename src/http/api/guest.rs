@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::errors::{invite_revoked, no_such_room, room_closed, too_many_from_address};
 use super::login;
+use super::membership::run_detached;
 use super::parameters::require_json;
 use super::rate_limits::LimitReached;
 use crate::clock;
@@ -43,14 +44,14 @@ async fn redeem(request: Request) -> Result<Response, Error> {
     let body: Body = request.json("with `invite` and `name`").await?;
     let ttl = app.settings().config.auth.token_ttl.as_secs();
     let until = now.unix.saturating_add(ttl);
-    let redeemed = app.store.redeem_invite(
-        body.room.as_deref(),
-        &body.invite,
-        &body.name,
-        now.unix,
-        until,
-    );
-    let user = redeemed.await.inspect_err(|error| {
+    let store = app.store.clone();
+    let work = async move {
+        let Body { room, invite, name } = &body;
+        let redeemed = store.redeem_invite(room.as_deref(), invite, name, now.unix, until);
+        redeemed.await
+    };
+    // A client that disconnects must not end a connection of the store, which has a statement in flight.
+    let user = run_detached(work).await?.inspect_err(|error| {
         if !matches!(error, InviteError::Store(_)) {
             tracing::debug!(reason = %error, "invite rejected");
         }

@@ -32,6 +32,23 @@ async fn the_count_is_the_sum_over_the_shards() {
     assert_eq!(Handle::default().removed("alice", 1).count().await, 0);
 }
 
+#[tokio::test]
+async fn a_join_ends_the_allocations_of_an_earlier_membership_whose_end_was_not_reported() {
+    let (handle, mut shard) = Handle::with_fake_shard();
+    handle.joined("alice", "lobby", 0);
+    assert!(shard.next_command().is_none());
+    handle.joined("alice", "lobby", 2);
+    let command = shard.next_command().expect("a command");
+    let scope = Scope::Room("lobby".into(), RevokedGenerations::Before(2));
+    assert!(matches!(command, Command::Revoke { scope: ended, .. } if ended == scope));
+    // The end of the third membership is reported.
+    handle.joined("alice", "lobby", 2);
+    drop(handle.left("alice", "lobby", RevokedGenerations::Before(3), true));
+    assert!(shard.next_revocation().is_some());
+    handle.joined("alice", "lobby", 3);
+    assert!(shard.next_command().is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_does_not_answer_is_awaited_for_one_second() {
     let (handle, [mut first, _second]) = handle();

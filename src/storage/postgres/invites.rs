@@ -36,7 +36,7 @@ impl Database {
             &time(unix),
         ];
         let outcome: String = self
-            .query_one(WRITE, sql, parameters, |row| row.try_get(0))
+            .query_one(WRITE.without_doubt(), sql, parameters, |row| row.try_get(0))
             .await?;
         match outcome.as_str() {
             "done" => Ok(invite),
@@ -83,8 +83,13 @@ impl Database {
     pub(crate) async fn set_invite_expiry(&self, id: &str, unix: u64) -> Result<(), StoreError> {
         let sql = "UPDATE room_invites SET expires_at = $2 WHERE id = $1";
         let parameters: Parameters<'_> = &[&Text(id), &time(unix)];
-        self.query(REPEATABLE_WRITE, sql, parameters, |_| Ok(()))
-            .await?;
+        self.query(
+            REPEATABLE_WRITE.without_doubt(),
+            sql,
+            parameters,
+            |_| Ok(()),
+        )
+        .await?;
         Ok(())
     }
 
@@ -97,7 +102,7 @@ impl Database {
         let sql = "SELECT revoke_invite($1, $2, $3, $4)";
         let kept = i64::from(MAX_REVOKED_INVITES);
         let parameters: Parameters<'_> = &[&room_id.map(Text), &Text(id), &kept, &time(unix)];
-        self.query_one(WRITE, sql, parameters, |row| row.try_get(0))
+        self.query_one(WRITE.without_doubt(), sql, parameters, |row| row.try_get(0))
             .await
     }
 
@@ -130,7 +135,7 @@ impl Database {
             &time(unix),
         ];
         let redeemed = self
-            .query_one(WRITE, sql, parameters, |row| {
+            .query_one(WRITE.without_doubt(), sql, parameters, |row| {
                 let outcome: String = row.try_get(0)?;
                 if outcome != "done" {
                     return Ok(Err(outcome));

@@ -97,7 +97,7 @@ impl Database {
             &time(room.created_at),
         ];
         let outcome: String = self
-            .query_one(WRITE, sql, parameters, |row| row.try_get(0))
+            .query_one(WRITE.without_doubt(), sql, parameters, |row| row.try_get(0))
             .await?;
         Err(match outcome.as_str() {
             "done" => return Ok(room),
@@ -128,7 +128,7 @@ impl Database {
             &change.max_participants.is_some(),
             &capacity,
         ];
-        self.query_one(REPEATABLE_WRITE, &sql, parameters, |row| {
+        self.query_one(REPEATABLE_WRITE.without_doubt(), &sql, parameters, |row| {
             let outcome: String = row.try_get(0)?;
             Ok(match outcome.as_str() {
                 "done" => Ok(room_at(row, 1)?),

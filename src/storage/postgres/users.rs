@@ -67,7 +67,7 @@ impl Database {
             &time(user.created_at),
         ];
         let outcome: String = self
-            .query_one(WRITE, sql, parameters, |row| row.try_get(0))
+            .query_one(WRITE.without_doubt(), sql, parameters, |row| row.try_get(0))
             .await?;
         match outcome.as_str() {
             "done" => Ok(user),

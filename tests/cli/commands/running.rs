@@ -244,7 +244,8 @@ fn changes_by_another_process_end_connections_then_relays_and_are_counted() {
         &carol.id,
     );
     assert_eq!(carol.close_code(), 4003);
-    assert!(carol.has_relay());
+    carol.loses_relay();
+    assert_eq!(carol.relay.allocate().code(), Some(401));
     assert!(dave.has_relay(), "nobody else lost anything");
 
     let text = http::Client::new(daemon.metrics()).get("/metrics").body;

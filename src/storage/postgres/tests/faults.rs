@@ -12,6 +12,7 @@ use super::super::database::open_pool;
 use super::super::error::ServerName;
 use super::*;
 use crate::storage::{CreateError, JoinError, PostgresOptions};
+use crate::storage::{NewInvite, NewRoom};
 
 /// How often the server is killed.
 const KILLS: usize = 5;
@@ -119,6 +120,48 @@ async fn a_locked_row_and_an_exhausted_pool_fail_calls_in_time() {
     changed.await.expect("in time").unwrap();
     other.batch_execute("ROLLBACK").await.unwrap();
     fixture.store.sign_out("alice", NOW).await.unwrap();
+}
+
+/// Clients without an account can begin such calls and hang up.
+#[tokio::test]
+async fn a_stopped_call_that_takes_nobodys_access_raises_no_doubt() {
+    let fixture = Fixture::postgres().await;
+    fixture.room("r", false, None).await;
+    let url = fixture.database.as_ref().unwrap().url();
+    let (other, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    other
+        .batch_execute(
+            "BEGIN; LOCK TABLE parlor.room_invites, parlor.users, parlor.coworking_rooms",
+        )
+        .await
+        .unwrap();
+    let changes = fixture.store.changes();
+    let invite = NewInvite {
+        room_id: "r".to_owned(),
+        created_by: None,
+        ttl: Duration::from_secs(60),
+        uses: None,
+    };
+    let room = NewRoom {
+        name: "other".to_owned(),
+        ..NewRoom::default()
+    };
+    let store = &fixture.store;
+    let stopped = Duration::from_secs(1);
+    let redeemed = store.redeem_invite(None, "wrong", "Guest", NOW, NOW + 60);
+    let redeemed = tokio::time::timeout(stopped, redeemed);
+    let invited = tokio::time::timeout(stopped, store.create_invite(invite));
+    let revoked = tokio::time::timeout(stopped, store.revoke_invite(None, "i", NOW));
+    let extended = tokio::time::timeout(stopped, store.set_invite_expiry("i", NOW));
+    let opened = tokio::time::timeout(stopped, store.create_room(room));
+    let stopped = tokio::join!(redeemed, invited, revoked, extended, opened);
+    assert!(stopped.0.is_err() && stopped.1.is_err() && stopped.2.is_err());
+    assert!(stopped.3.is_err() && stopped.4.is_err());
+    other.batch_execute("ROLLBACK").await.unwrap();
+    // Longer than the interval of the polls.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!changes.has_changed().unwrap());
 }
 
 #[tokio::test]
