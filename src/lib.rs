@@ -1,4 +1,4 @@
-//! parlor: WebRTC signaling, a STUN/TURN relay and rooms in SQLite, in one process.
+//! parlor: WebRTC signaling, a STUN/TURN relay, and rooms in SQLite or PostgreSQL, in one process.
 //!
 //! The modules form layers, and imports point down only (`docs/architecture.md`; checked by
 //! `tests/project/architecture.rs`):

@@ -10,7 +10,7 @@ use crate::config::Flag;
 use super::bench_args::BenchCommand;
 use super::store::StoreCommand;
 
-/// Voice rooms in one binary: WebRTC signaling, STUN/TURN relay and rooms in SQLite.
+/// Voice rooms in one binary: WebRTC signaling, STUN/TURN relay, and rooms in SQLite or PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(
     name = "parlor",

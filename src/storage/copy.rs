@@ -171,7 +171,8 @@ pub enum CopyError {
 /// Returns each table with its number of rows. Nothing else may use either store.
 ///
 /// # Errors
-/// Besides those of the stores: the target has other data, or a row differs afterwards.
+/// Besides those of the stores: the target has other data, a row differs afterwards, or another process has taken the
+/// lock of a store meanwhile.
 pub async fn copy(
     source: &Store,
     source_name: &str,
@@ -197,6 +198,8 @@ pub async fn copy(
                 break;
             };
             after = Some(stage.key(last));
+            source.check_lock()?;
+            target.check_lock()?;
             target.insert_rows(stage, &Value::Array(rows)).await?;
         }
     }
@@ -208,6 +211,8 @@ pub async fn copy(
             None => counts.push((stage.table, count)),
         }
     }
+    source.check_lock()?;
+    target.check_lock()?;
     target.finish_copy(source.last_message_id().await?).await?;
     Ok(counts)
 }
@@ -264,7 +269,7 @@ macro_rules! call {
 
 impl Store {
     /// The source of an unfinished copy to this store.
-    async fn unfinished_copy(&self) -> Result<Option<String>, StoreError> {
+    pub(super) async fn unfinished_copy(&self) -> Result<Option<String>, StoreError> {
         call!(self.unfinished_copy())
     }
 

@@ -69,6 +69,11 @@ pub enum StoreError {
          `store.url`"
     )]
     ServerInUse { server: String, holder: String },
+    #[error(
+        "the database {database} has an unfinished copy of {origin}: run the same `parlor store copy` again, \
+         with the settings of that store"
+    )]
+    UnfinishedCopy { database: String, origin: String },
     #[error("the PostgreSQL server {server} failed: {reason}")]
     ServerFailed { server: String, reason: String },
     #[error(

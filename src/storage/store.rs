@@ -44,14 +44,35 @@ macro_rules! call {
 
 impl Store {
     /// Opens the store that the settings name: a PostgreSQL server, or the database file at `path`.
+    ///
+    /// # Errors
+    /// Besides those of the database: it has an unfinished copy of another store.
     pub async fn open_configured<E: From<StoreError>>(
         settings: &config::Store,
         lock: StoreLock,
         path: impl FnOnce() -> Result<PathBuf, E>,
     ) -> Result<Store, E> {
+        let (store, database) = match PostgresOptions::configured(settings) {
+            Some(options) => {
+                let store = Store::connect_with(&options, lock).await?;
+                (store, options.url.to_string())
+            }
+            None => {
+                let path = path()?;
+                (Store::open(&path)?, path.display().to_string())
+            }
+        };
+        match store.unfinished_copy().await? {
+            Some(origin) => Err(StoreError::UnfinishedCopy { database, origin }.into()),
+            None => Ok(store),
+        }
+    }
+
+    /// Checks that the PostgreSQL server that the settings name, if any, accepts a connection and takes writes now.
+    pub async fn probe(settings: &config::Store) -> Result<(), StoreError> {
         match PostgresOptions::configured(settings) {
-            Some(options) => Ok(Store::connect_with(&options, lock).await?),
-            None => Ok(Store::open(&path()?)?),
+            Some(options) => postgres::probe(&options).await,
+            None => Ok(()),
         }
     }
 
@@ -102,6 +123,14 @@ impl Store {
         match &self.backend {
             Backend::Sqlite(database) => database.times(),
             Backend::Postgres(database) => database.times(),
+        }
+    }
+
+    /// Checks that no other process has taken the lock of the store meanwhile. Does not ask the server.
+    pub fn check_lock(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Sqlite(_) => Ok(()),
+            Backend::Postgres(database) => database.check_lock(),
         }
     }
 

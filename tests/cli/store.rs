@@ -39,6 +39,56 @@ fn the_data_moves_to_postgres_and_back() {
 }
 
 #[test]
+fn an_unfinished_copy_serves_no_one_until_the_same_copy_has_finished() {
+    let database = server().create(None);
+    let local = filled();
+    let remote = Cli::new().env("PARLOR_STORE__URL", &database.url());
+    let to_remote = ["store", "copy", "--to", &database.url()];
+    let back = filled();
+    let unfinished = |database: &str, origin: &str| {
+        format!(
+            "the database {database} has an unfinished copy of {origin}: run the same `parlor store copy` again"
+        )
+    };
+    // As after an interruption before the last rows.
+    local.json(&to_remote);
+    let origin = local.data_dir().to_str().unwrap();
+    database.sql(&format!(
+        "CREATE TABLE parlor.unfinished_copy AS SELECT '{origin}' AS source;;
+         DELETE FROM parlor.room_participants"
+    ));
+    let refusal = unfinished(&database.url(), origin);
+    remote.refused(&["user", "add", "bob"], &refusal);
+    remote.refused(&["store", "copy", "--to", "sqlite"], &refusal);
+    remote.refused(&["serve"], &refusal);
+    assert_eq!(local.json(&to_remote)["room_participants"], 1);
+    remote.json(&["user", "add", "bob"]);
+
+    let path = back.data_dir().join("parlor.db");
+    std::fs::remove_file(&path).unwrap();
+    let url = database.url();
+    let same_directory = || {
+        let data_dir = back.data_dir().to_str().unwrap();
+        Cli::new().env("PARLOR_SERVER__DATA_DIR", data_dir)
+    };
+    let source = same_directory().env("PARLOR_STORE__URL", &url);
+    source.json(&["store", "copy", "--to", "sqlite"]);
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute_batch(&format!(
+        "CREATE TABLE unfinished_copy (source TEXT NOT NULL) STRICT;
+         INSERT INTO unfinished_copy VALUES ('{url}'); DELETE FROM room_participants"
+    ))
+    .unwrap();
+    drop(file);
+    let refusal = unfinished(path.to_str().unwrap(), &url);
+    back.refused(&["user", "add", "carol"], &refusal);
+    back.refused(&["serve"], &refusal);
+    let copied = source.json(&["store", "copy", "--to", "sqlite"]);
+    assert_eq!(copied["users"], 2);
+    back.json(&["user", "add", "carol"]);
+}
+
+#[test]
 fn a_copy_needs_another_store_and_a_stopped_server() {
     let cli = filled();
     cli.misused(

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
-use super::call::{STATEMENT_TIMEOUT, WRITE};
+use super::call::{CALL_TIMEOUT, STATEMENT_TIMEOUT, WRITE};
 use super::changes::{FoundChanges, Poller};
 use super::doubt::{Doubt, DoubtGuard};
 use super::error::{Failure, ServerName};
@@ -157,6 +157,11 @@ impl Database {
                 .await?;
             self.inner.is_disk_full.store(false, Ordering::Relaxed);
         }
+        self.check_lock()
+    }
+
+    /// Checks that no other process has taken the lock.
+    pub(crate) fn check_lock(&self) -> Result<(), StoreError> {
         self.inner.lock.as_ref().map_or(Ok(()), DatabaseLock::check)
     }
 
@@ -182,6 +187,23 @@ impl Database {
             Err(_) => Err(self.server().no_connection(timeout)),
         }
     }
+}
+
+/// Checks that the server accepts a connection and takes writes. Does not wait for a server that is starting.
+pub(crate) async fn probe(options: &PostgresOptions) -> Result<(), StoreError> {
+    let server = ServerName(options.url.to_string().into());
+    let pool = open_pool(options, 1, &server, "")?;
+    let client = pool.get().await;
+    let client = client.map_err(|error| server.pool_failure(&error, CONNECT_TIMEOUT).error)?;
+    let answer = client.query_one("SHOW transaction_read_only", &[]);
+    let row = match tokio::time::timeout(CALL_TIMEOUT, answer).await {
+        Ok(row) => row.map_err(|error| server.failure(&error, CALL_TIMEOUT).error)?,
+        Err(_) => return Err(server.timed_out(CALL_TIMEOUT)),
+    };
+    if row.get::<_, &str>(0) == "on" {
+        return Err(StoreError::ServerReadOnly(server.0.to_string()));
+    }
+    Ok(())
 }
 
 pub(super) fn open_pool(

@@ -31,7 +31,7 @@ mod tls_stream;
 mod user_status;
 mod users;
 
-pub(super) use database::Database;
+pub(super) use database::{Database, probe};
 pub use lock::StoreLock;
 pub use options::PostgresOptions;
 pub use role::role_sql;

@@ -120,6 +120,46 @@ async fn a_copy_continues_and_replaces_nothing() {
 }
 
 #[tokio::test]
+async fn a_copy_ends_when_another_process_has_taken_the_lock_of_either_store() {
+    for is_source in [true, false] {
+        let database = server::server().create(None);
+        let options = options(&database);
+        let locked = Store::connect_with(&options, StoreLock::Exclusive).await;
+        let locked = locked.unwrap();
+        let local = Fixture::new();
+        local.room("open", false, None).await;
+        // The session of this psql is the next in the queue.
+        let _other = database
+            .session("SELECT pg_advisory_lock(1886547058, 1936028278);; SELECT pg_sleep(600)");
+        let is_queued = || !database.lock_sessions(false).is_empty();
+        wait_until(is_queued).await;
+        database.terminate(&database.lock_sessions(true));
+        wait_until(|| locked.check_lock().is_err()).await;
+        let empty = Fixture::new();
+        let (source, target) = if is_source {
+            (&locked, &empty.store)
+        } else {
+            (&local.store, &locked)
+        };
+        let copied = copy(source, "a", target).await;
+        let in_use = matches!(
+            copied,
+            Err(CopyError::Store(StoreError::ServerInUse { .. }))
+        );
+        assert!(in_use, "{copied:?}");
+        assert!(target.unfinished_copy().await.unwrap().is_some());
+        assert_eq!(target.rooms().await.unwrap(), []);
+    }
+}
+
+/// Waits until a condition holds.
+async fn wait_until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_copy_uses_no_id_of_a_deleted_message_again() {
     for (source, target) in [
         (Fixture::new(), Fixture::postgres().await),

@@ -224,11 +224,15 @@ impl Fixture {
 
 /// Connects as a process of parlor.
 pub(in crate::storage) async fn connect(database: &server::Database) -> Result<Store, StoreError> {
-    Store::connect(&PostgresOptions {
+    Store::connect(&options(database)).await
+}
+
+/// How a database of the tests is reached.
+pub(in crate::storage) fn options(database: &server::Database) -> PostgresOptions {
+    PostgresOptions {
         url: database.url().parse().unwrap(),
         password: None,
         ca_file: None,
         max_connections: 8,
-    })
-    .await
+    }
 }
