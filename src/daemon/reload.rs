@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, ReloadReport, Sources};
 use crate::data_dir::DataDir;
 use crate::service::{App, Settings};
+use crate::storage::Store;
 use crate::tls;
 
 use super::secrets::Secrets;
@@ -87,6 +89,18 @@ impl Reloader {
     pub(super) fn with_data_dir<T>(&self, work: impl FnOnce(&DataDir) -> T) -> T {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         work(secrets.data_dir())
+    }
+
+    /// Checks that a process with the configuration on disk could open its store now. Blocks: call it on a thread of
+    /// the runtime for that.
+    ///
+    /// # Errors
+    /// One sentence per problem.
+    pub(super) fn check_store(&self) -> Result<(), Vec<String>> {
+        let config = self.load()?.config;
+        let probed = Handle::current().block_on(Store::probe(&config.store));
+        let checked = self.app.store.check_lock().and(probed);
+        checked.map_err(|error| vec![error.to_string()])
     }
 
     /// Reloads only the files of the certificate; blocks on disks. Returns the warnings about a new

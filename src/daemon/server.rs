@@ -168,7 +168,7 @@ impl Server {
             start.descriptors,
         );
         let reloader = Arc::new(reloader);
-        let reload_on_request = reloader.clone();
+        let (reload_on_request, reloader_of_upgrade) = (reloader.clone(), reloader.clone());
         let (request, requests) = mpsc::channel(1);
         let (drain_progress, drain_progress_receiver) = watch::channel(None);
         let (drain_sender, upgrade_sender, upgrade) =
@@ -183,7 +183,9 @@ impl Server {
             reload: Arc::new(move || reload_on_request.reload()),
             drain: Arc::new(move |limit| drain_sender.try_send(Request::Drain(limit)).is_ok()),
             drain_progress: drain_progress_receiver,
-            upgrade: Arc::new(move || request_upgrade(&upgrade, &upgrade_sender)),
+            upgrade: Arc::new(move || {
+                request_upgrade(&upgrade, &reloader_of_upgrade, &upgrade_sender)
+            }),
         };
         Ok(Server {
             started: start.started,
@@ -274,12 +276,20 @@ fn expected_users(inherited: &mut Inherited) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
     shared.collect()
 }
 
-/// Returns the path of the new binary, after that binary has accepted the configuration.
+/// Checks that the new binary accepts the configuration, and that it could open its store: a start that waits for a
+/// server serves no calls, and its failure ends them. Blocks.
+pub(super) fn check_upgrade(upgrade: &Upgrade, reloader: &Reloader) -> Result<(), Vec<String>> {
+    upgrade.check()?;
+    reloader.check_store()
+}
+
+/// Returns the path of the new binary, after the check of the upgrade.
 fn request_upgrade(
     upgrade: &Upgrade,
+    reloader: &Reloader,
     requests: &mpsc::Sender<Request>,
 ) -> Result<PathBuf, Vec<String>> {
-    upgrade.check()?;
+    check_upgrade(upgrade, reloader)?;
     let sent = requests.try_send(Request::Upgrade);
     sent.map_err(|_| vec!["the server is already shutting down".to_owned()])?;
     Ok(upgrade.executable().to_owned())

@@ -1,6 +1,7 @@
 //! The end of the server: reasons, draining, closing, and handing over to the next process.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,7 +12,8 @@ use crate::clock;
 
 use super::drain;
 use super::handover::{self, FdStore, Handover, State, Upgrade};
-use super::server::{Request, Server, Tasks};
+use super::reload::Reloader;
+use super::server::{Request, Server, Tasks, check_upgrade};
 use super::signals::{self, SignalStream, Signals};
 
 /// Timeout for closing all connections.
@@ -63,7 +65,7 @@ impl Server {
                 fits = checked => if fits { return Shutdown::Replace(upgrade.clone()) } else { checking = None },
                 // A second signal stays pending until this one has been handled.
                 () = upgrade_signals.next(), if idle => {
-                    checking = Some(Box::pin(passes_check(&upgrade)));
+                    checking = Some(Box::pin(passes_check(&upgrade, self.reloader.clone())));
                 }
             }
         };
@@ -166,10 +168,10 @@ fn fd_store_for(name: &'static str) -> Option<FdStore> {
     store
 }
 
-/// Returns whether the new binary accepts this configuration; logs its errors.
-async fn passes_check(upgrade: &Upgrade) -> bool {
+/// Returns whether the upgrade passes its check; logs the errors.
+async fn passes_check(upgrade: &Upgrade, reloader: Arc<Reloader>) -> bool {
     let binary = upgrade.clone();
-    let checked = tokio::task::spawn_blocking(move || binary.check()).await;
+    let checked = tokio::task::spawn_blocking(move || check_upgrade(&binary, &reloader)).await;
     let problems = match checked {
         Ok(Ok(())) => return true,
         Ok(Err(problems)) => problems,

@@ -1,6 +1,7 @@
 //! In-place upgrades with `SIGUSR2`: the same process executes another binary.
 
 use super::*;
+use crate::support::postgres::Server;
 use crate::support::turn::{both_hear_each_other, connected};
 
 /// Waits until a daemon has become ready this many times.
@@ -51,6 +52,32 @@ fn a_binary_that_rejects_the_configuration_leaves_the_old_one_running() {
     assert_eq!(response["executable"], env!("CARGO_BIN_EXE_parlor"));
     ready(&daemon, 2);
     both_hear_each_other(&mut alice, &mut bob, false);
+}
+
+#[test]
+fn an_upgrade_whose_store_cannot_be_reached_leaves_the_old_process_running() {
+    let server = Server::start();
+    let daemon = open_relay().on(server).start();
+    let client = |user| Client::udp(daemon.turn(), user, None);
+    let (mut alice, mut bob) = connected(client("alice"), client("bob"));
+    server.kill();
+    daemon.signal("USR2");
+    let line = daemon.wait_for_log("upgrade rejected");
+    assert!(line.contains("cannot be reached"), "{line}");
+    both_hear_each_other(&mut alice, &mut bob, false);
+
+    let output = daemon.cli(&["upgrade"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("cannot be reached"), "{said}");
+    assert!(said.contains("the server continues unchanged"), "{said}");
+    both_hear_each_other(&mut alice, &mut bob, false);
+
+    server.restart();
+    daemon.cli_json(&["upgrade"]);
+    ready(&daemon, 2);
+    both_hear_each_other(&mut alice, &mut bob, false);
+    assert_eq!(metric(daemon.metrics(), "parlor_turn_allocations"), 2);
 }
 
 #[test]
