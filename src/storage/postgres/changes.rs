@@ -29,27 +29,41 @@ const DOUBT_LENGTH: Duration = Duration::from_secs(25);
 /// Maximum number of events that a poll reads one by one.
 const MAX_EVENTS: i64 = 1000;
 
-/// The current snapshot, and the subjects of the events of transactions that ended since an earlier one: those of
-/// others, or of this process as well. One row without a subject if there are none.
+/// The current snapshot, and the kinds and subjects of the events of transactions that ended since an earlier one: those
+/// of others, or of this process as well. One row without a kind if there are none.
 ///
-/// Rows become visible in the order of commits, not of ids or transactions; a snapshot names exactly the transactions
-/// that had ended. Events with transactions of the future come from a dump of another server.
-const POLL: &str = "
-    SELECT pg_current_snapshot()::text, found.user_id, found.room_id
+/// Rows become visible in the order of commits, not of ids or transactions. A snapshot names exactly the transactions
+/// that had ended: all later ones, and those that were open, are read. Events with transactions of the future come from
+/// a dump of another server.
+///
+/// Both parts use the index with any statistics, also after one transaction has written most of the rows: the planner
+/// expects few rows in a range of unknown bounds.
+pub(super) const POLL: &str = "
+    SELECT pg_current_snapshot()::text, kind, user_id, room_id
     FROM (SELECT) once LEFT JOIN (
-        SELECT user_id, room_id FROM events
-        WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
-          AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
-          AND xid < pg_snapshot_xmax(pg_current_snapshot())
-          AND ($3 OR origin IS DISTINCT FROM $2)
-        LIMIT $4) found ON true";
+        (SELECT kind, user_id, room_id FROM events
+         WHERE xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+           AND xid < pg_snapshot_xmax(pg_current_snapshot())
+           AND ($3 OR origin IS DISTINCT FROM $2)
+         ORDER BY xid LIMIT $4)
+        UNION ALL
+        (SELECT kind, user_id, room_id
+         FROM pg_snapshot_xip($1::text::pg_snapshot) was_open, LATERAL (
+             SELECT kind, user_id, room_id FROM events
+             WHERE xid BETWEEN was_open AND was_open AND ($3 OR origin IS DISTINCT FROM $2)
+             ORDER BY xid LIMIT $4) ended
+         LIMIT $4)) found ON true";
 
-/// Deletes old events, a part at a time; returns their number.
+/// Deletes old events that every process has had a minute to read, a part at a time; returns their number. The time of
+/// an event is not enough: its transaction may have been open for hours.
 const CLEANUP: &str = "
     WITH deleted AS (
         DELETE FROM events WHERE id IN (
-            SELECT id FROM (SELECT id, at FROM events ORDER BY id LIMIT $1) oldest
-            WHERE at < now() - interval '1 hour')
+            SELECT id FROM (SELECT id, at, xid FROM events ORDER BY id LIMIT $1) oldest
+            WHERE at < now() - interval '1 hour'
+              AND (pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+                   -- From a dump of another server.
+                   OR xid >= pg_snapshot_xmax(pg_current_snapshot())))
         RETURNING id)
     SELECT count(*) FROM deleted";
 
@@ -81,8 +95,9 @@ pub(super) struct Poller {
     snapshot: String,
     polled_at: Mono,
     is_reachable: bool,
-    /// `None` before the first deletion.
-    cleaned_at: Option<Mono>,
+    /// The time of the last deletion (or of the start), and the snapshot of that time.
+    cleaned_at: Mono,
+    cleaned_snapshot: String,
 }
 
 impl Poller {
@@ -93,6 +108,7 @@ impl Poller {
         origin: &str,
         doubt: &Doubt,
     ) -> Result<Poller, StoreError> {
+        let now = clock::now().mono;
         let mut poller = Poller {
             pool,
             server: server.clone(),
@@ -100,9 +116,10 @@ impl Poller {
             doubt: doubt.clone(),
             known_doubt: None,
             snapshot: String::new(),
-            polled_at: clock::now().mono,
+            polled_at: now,
             is_reachable: true,
-            cleaned_at: None,
+            cleaned_at: now,
+            cleaned_snapshot: String::new(),
         };
         poller.restart().await?;
         Ok(poller)
@@ -119,7 +136,7 @@ impl Poller {
                 found.add(polled);
                 changes.send_modify(|count| *count += 1);
             }
-            self.clean_up().await;
+            self.clean_up(clock::now().mono).await;
         }
     }
 
@@ -180,6 +197,7 @@ impl Poller {
         let rows = self.call("SELECT pg_current_snapshot()::text", &[]).await?;
         if let Some(row) = rows.first() {
             self.snapshot = row.try_get(0).map_err(|error| self.error(&error))?;
+            self.cleaned_snapshot = self.snapshot.clone();
         }
         Ok(())
     }
@@ -198,20 +216,19 @@ impl Poller {
         Ok(changes)
     }
 
-    async fn clean_up(&mut self) {
-        let now = clock::now().mono;
-        if self
-            .cleaned_at
-            .is_some_and(|cleaned_at| now.since(cleaned_at) < CLEANUP_INTERVAL)
-        {
+    /// Deletes old events, once in a while.
+    pub(super) async fn clean_up(&mut self, now: Mono) {
+        if now.since(self.cleaned_at) < CLEANUP_INTERVAL {
             return;
         }
         // The next poll reports a failure of the server.
-        let rows = self.call(CLEANUP, &[&CLEANUP_ROWS]).await;
+        let parameters: Parameters<'_> = &[&CLEANUP_ROWS, &self.cleaned_snapshot];
+        let rows = self.call(CLEANUP, parameters).await;
         let deleted = rows.ok().and_then(|rows| rows.first()?.try_get(0).ok());
         // More of them are deleted after the next poll.
         if deleted != Some(CLEANUP_ROWS) {
-            self.cleaned_at = Some(now);
+            self.cleaned_at = now;
+            self.cleaned_snapshot.clone_from(&self.snapshot);
         }
     }
 
@@ -241,11 +258,16 @@ impl Poller {
 fn decode(rows: &[Row]) -> Result<(String, Changes), tokio_postgres::Error> {
     let mut snapshot = String::new();
     let mut subjects = Subjects::default();
+    let mut is_everything = rows.len() as i64 > MAX_EVENTS;
     for row in rows {
         snapshot = row.try_get(0)?;
-        subjects.insert(row.try_get(1)?, row.try_get(2)?);
+        let kind: Option<&str> = row.try_get(1)?;
+        let (user, room): (Option<&str>, Option<&str>) = (row.try_get(2)?, row.try_get(3)?);
+        // A truncated table, say.
+        is_everything |= kind.is_some() && user.is_none() && room.is_none();
+        subjects.insert(user, room);
     }
-    if rows.len() as i64 > MAX_EVENTS {
+    if is_everything {
         return Ok((snapshot, Changes::Everything));
     }
     Ok((snapshot, Changes::Of(subjects)))

@@ -27,6 +27,7 @@ const STEPS: [(i32, &[&str]); 2] = [
         CURRENT,
         &[
             include_str!("schema_4.sql"),
+            include_str!("triggers_4.sql"),
             include_str!("functions_4.sql"),
             include_str!("join_4.sql"),
         ],

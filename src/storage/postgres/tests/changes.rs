@@ -6,7 +6,7 @@ use deadpool_postgres::{Manager, Pool};
 use tokio::sync::watch;
 use tokio_postgres::NoTls;
 
-use super::super::changes::Poller;
+use super::super::changes::{POLL, Poller};
 use super::super::doubt::Doubt;
 use super::super::error::ServerName;
 use super::*;
@@ -238,21 +238,124 @@ async fn polls_beside_many_writers_find_each_commit_once() {
 }
 
 #[tokio::test]
-async fn events_of_the_last_hour_stay_and_older_ones_are_deleted() {
+async fn a_poll_uses_the_index_after_one_transaction_has_written_most_events() {
+    let fixture = Fixture::postgres().await;
+    let database = fixture.database.as_ref().unwrap();
+    database.sql(
+        "INSERT INTO parlor.events (kind, user_id) SELECT 'x', n::text FROM generate_series(1, 20000) n;
+         ANALYZE parlor.events",
+    );
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        let plan = database.sql(&format!(
+            "SET search_path = parlor; SET plan_cache_mode = {mode}; PREPARE poll AS {POLL};
+             EXPLAIN EXECUTE poll('10:20:10,12', 'own', false, 1001)"
+        ));
+        assert!(!plan.contains("Seq Scan"), "{plan}");
+        assert!(plan.contains("xid <= was_open"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn old_events_are_deleted_after_all_have_read_them() {
     let database = server().create(None);
     drop(connect(&database).await.unwrap());
+    let url = database.url();
+    let kinds =
+        || database.sql("SELECT string_agg(DISTINCT kind, ' ' ORDER BY kind) FROM parlor.events");
+    let (slow, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    slow.batch_execute(
+        "BEGIN; INSERT INTO parlor.events (kind, user_id, at)
+                VALUES ('late', 'alice', now() - interval '61 minutes')",
+    )
+    .await
+    .unwrap();
     database.sql(
-        "INSERT INTO parlor.events (kind, at)
-         SELECT 'old', now() - interval '61 minutes' FROM generate_series(1, 15000);
-         INSERT INTO parlor.events (kind, at) VALUES ('young', now() - interval '59 minutes')",
+        "INSERT INTO parlor.events (kind, user_id, at)
+         SELECT 'old', 'bob', now() - interval '61 minutes' FROM generate_series(1, 15000);
+         INSERT INTO parlor.events (kind, user_id, at) VALUES ('young', 'bob', now() - interval '59 minutes');
+         INSERT INTO parlor.events (kind, user_id, at, xid)
+         VALUES ('restored', 'bob', now() - interval '61 minutes', '999999999')",
     );
-    let _store = connect(&database).await.unwrap();
-    let deadline = tokio::time::Instant::now() + DEADLINE;
-    while database.sql("SELECT count(*) FROM parlor.events") != "1" {
-        assert!(tokio::time::Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut poller = poller(&url).await;
+    let mut now = clock::now().mono;
+    poller.clean_up(now).await;
+    assert_eq!(kinds(), "old restored young");
+    now = now + Duration::from_secs(60);
+    // Two parts.
+    for expected in ["old restored young", "young"] {
+        poller.clean_up(now).await;
+        assert_eq!(kinds(), expected);
     }
-    assert_eq!(database.sql("SELECT kind FROM parlor.events"), "young");
+    slow.batch_execute("COMMIT").await.unwrap();
+    // It is old, but nobody has read it.
+    now = now + Duration::from_secs(60);
+    poller.clean_up(now).await;
+    assert_eq!(kinds(), "late young");
+    let mut alice = Subjects::default();
+    alice.insert(Some("alice"), None);
+    assert_eq!(poller.poll(false).await.unwrap(), Changes::Of(alice));
+    for expected in ["late young", "young"] {
+        now = now + Duration::from_secs(60);
+        poller.clean_up(now).await;
+        assert_eq!(kinds(), expected);
+    }
+}
+
+#[tokio::test]
+async fn raw_changes_report_the_rows_before_and_after_them() {
+    let fixture = Fixture::postgres().await;
+    for room in ["r", "s"] {
+        fixture.room(room, false, None).await;
+    }
+    for user in ["a", "b", "unused"] {
+        fixture.store.provision(user, None).await.unwrap();
+    }
+    fixture.join("r", "a").await.unwrap();
+    let mut poller = poller(&fixture.database.as_ref().unwrap().url()).await;
+    for (sql, expected) in [
+        ("UPDATE room_participants SET generation = 5", "a@r"),
+        ("UPDATE room_participants SET room_id = 's'", "a@r a@s"),
+        ("UPDATE room_participants SET user_id = 'b'", "a@s b@s"),
+        ("UPDATE room_participants SET left_at = now()", "b@s"),
+        ("UPDATE room_participants SET generation = 9", "b@s"),
+        ("UPDATE room_participants SET joined_at = now()", ""),
+        (
+            "INSERT INTO room_bans (room_id, user_id) VALUES ('r', 'a')",
+            "a@r",
+        ),
+        ("UPDATE room_bans SET user_id = 'b'", "a@r b@r"),
+        ("UPDATE room_bans SET room_id = 's'", "b@r b@s"),
+        (
+            "UPDATE users SET id = 'used' WHERE id = 'unused'",
+            "unused used",
+        ),
+        (
+            "UPDATE coworking_rooms SET id = 'q' WHERE id = 'r'",
+            "@q @r",
+        ),
+        ("TRUNCATE room_bans", "everything"),
+        ("TRUNCATE room_participants", "everything"),
+        ("TRUNCATE events", "everything"),
+        ("TRUNCATE users CASCADE", "everything"),
+        ("TRUNCATE coworking_rooms CASCADE", "everything"),
+    ] {
+        fixture.sql(sql);
+        let found = match poller.poll(false).await.unwrap() {
+            Changes::Everything => "everything".to_owned(),
+            Changes::Of(subjects) => {
+                let memberships = subjects.memberships.iter();
+                let mut found: Vec<_> = memberships
+                    .map(|(user, room)| format!("{user}@{room}"))
+                    .chain(subjects.rooms.iter().map(|room| format!("@{room}")))
+                    .chain(subjects.users.iter().map(ToString::to_string))
+                    .collect();
+                found.sort();
+                found.join(" ")
+            }
+        };
+        assert_eq!(found, expected, "{sql}");
+    }
 }
 
 #[tokio::test]
