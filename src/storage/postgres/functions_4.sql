@@ -96,15 +96,17 @@ BEGIN
     END IF;
 END $$;
 
+-- p_valid says whether the name and the capacity are valid.
 CREATE FUNCTION create_room(
-    p_id text, p_name text, p_private boolean, p_max integer, p_owner text, p_max_owned bigint, p_now timestamptz,
-    OUT outcome text
+    p_id text, p_name text, p_valid boolean, p_private boolean, p_max integer, p_owner text, p_max_owned bigint,
+    p_now timestamptz, OUT outcome text
 ) LANGUAGE plpgsql AS $$
 DECLARE
     owner parlor.users;
 BEGIN
     outcome := CASE
         WHEN EXISTS (SELECT 1 FROM parlor.coworking_rooms WHERE id = p_id) THEN 'id-taken'
+        WHEN NOT p_valid THEN 'invalid'
         WHEN EXISTS (SELECT 1 FROM parlor.coworking_rooms WHERE name = p_name AND closed_at IS NULL) THEN 'name-taken'
     END;
     IF outcome IS NULL AND p_owner IS NOT NULL THEN
@@ -150,8 +152,11 @@ BEGIN
             max_participants = CASE WHEN p_set_max THEN p_max ELSE max_participants END
         WHERE id = p_id RETURNING * INTO room;
         outcome := 'done';
-    EXCEPTION WHEN unique_violation THEN
-        outcome := 'name-taken';
+    EXCEPTION
+        WHEN check_violation THEN
+            outcome := 'bad-capacity';
+        WHEN unique_violation THEN
+            outcome := 'name-taken';
     END;
 END $$;
 

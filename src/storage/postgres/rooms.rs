@@ -72,10 +72,11 @@ impl Database {
         if let Some(id) = new.id.as_ref().filter(|id| !valid_room_id(id)) {
             return Err(CreateError::BadId(id.clone(), ROOM_ID_RULE));
         }
-        if !is_valid_name(&new.name) {
-            return Err(CreateError::BadName);
-        }
-        check_capacity(new.max_participants)?;
+        let invalid = if is_valid_name(&new.name) {
+            check_capacity(new.max_participants).err()
+        } else {
+            Some(CreateError::BadName)
+        };
         let room = Room {
             id: new.id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
             name: new.name,
@@ -85,11 +86,12 @@ impl Database {
             created_at: clock::now().unix,
             closed_at: None,
         };
-        let sql = "SELECT create_room($1, $2, $3, $4, $5, $6, $7)";
+        let sql = "SELECT create_room($1, $2, $3, $4, $5, $6, $7, $8)";
         let owner = room.owner_id.as_deref();
         let parameters: Parameters<'_> = &[
             &room.id,
-            &room.name,
+            &Text(&room.name),
+            &invalid.is_none(),
             &room.private,
             &room.max_participants.map(u32::cast_signed),
             &owner.map(Text),
@@ -99,6 +101,9 @@ impl Database {
         let outcome: String = self
             .query_one(WRITE.without_doubt(), sql, parameters, |row| row.try_get(0))
             .await?;
+        if let ("invalid", Some(invalid)) = (outcome.as_str(), invalid) {
+            return Err(invalid);
+        }
         Err(match outcome.as_str() {
             "done" => return Ok(room),
             "id-taken" => CreateError::IdTaken(room.id),
@@ -114,19 +119,19 @@ impl Database {
         id: &str,
         change: RoomChange,
     ) -> Result<Room, ChangeError> {
-        check_capacity(change.max_participants.flatten())?;
         let sql = format!(
             "SELECT result.outcome, {ROOM_OF_RESULT} FROM change_room($1, $2, $3, $4, $5, $6) result"
         );
         let name = change.name.as_deref();
-        let capacity = change.max_participants.flatten().map(u32::cast_signed);
+        let capacity = change.max_participants.flatten();
         let parameters: Parameters<'_> = &[
             &Text(id),
             &name.map(Text),
             &name.is_none_or(is_valid_name),
             &change.private,
             &change.max_participants.is_some(),
-            &capacity,
+            // A number beyond the range becomes a negative one, and is as invalid.
+            &capacity.map(u32::cast_signed),
         ];
         self.query_one(REPEATABLE_WRITE.without_doubt(), &sql, parameters, |row| {
             let outcome: String = row.try_get(0)?;
@@ -135,6 +140,7 @@ impl Database {
                 "no-such-room" => Err(ChangeError::NoSuchRoom),
                 "room-closed" => Err(ChangeError::RoomClosed),
                 "bad-name" => Err(CreateError::BadName.into()),
+                "bad-capacity" => Err(CreateError::BadCapacity(capacity.unwrap_or(0)).into()),
                 _ => Err(CreateError::NameTaken(name.unwrap_or_default().to_owned()).into()),
             })
         })

@@ -227,14 +227,20 @@ fn check_name_and_capacity(
     name: &str,
     capacity: Option<u32>,
 ) -> rusqlite::Result<Option<CreateError>> {
-    Ok(match capacity {
-        _ if !is_valid_name(name) => Some(CreateError::BadName),
-        Some(capacity) if !(1..=MAX_ROOM_CAPACITY).contains(&capacity) => {
-            Some(CreateError::BadCapacity(capacity))
-        }
-        _ if by_name(connection, name)?.is_some() => Some(CreateError::NameTaken(name.to_owned())),
-        _ => None,
-    })
+    if !is_valid_name(name) {
+        return Ok(Some(CreateError::BadName));
+    }
+    if let Some(refusal) = check_capacity(capacity) {
+        return Ok(Some(refusal));
+    }
+    let taken = by_name(connection, name)?.is_some();
+    Ok(taken.then(|| CreateError::NameTaken(name.to_owned())))
+}
+
+fn check_capacity(capacity: Option<u32>) -> Option<CreateError> {
+    let capacity = capacity?;
+    let is_valid = (1..=MAX_ROOM_CAPACITY).contains(&capacity);
+    (!is_valid).then_some(CreateError::BadCapacity(capacity))
 }
 
 /// Checks changed values of an existing room. It may keep its own name, even if that is no longer valid.
@@ -243,10 +249,10 @@ fn check_changed_room(
     room: &Room,
     name: &str,
 ) -> rusqlite::Result<Option<CreateError>> {
-    let refusal = check_name_and_capacity(connection, name, room.max_participants)?;
-    let about_name =
-        |refusal: &CreateError| matches!(refusal, CreateError::NameTaken(_) | CreateError::BadName);
-    Ok(refusal.filter(|refusal| name != room.name || !about_name(refusal)))
+    if name == room.name {
+        return Ok(check_capacity(room.max_participants));
+    }
+    check_name_and_capacity(connection, name, room.max_participants)
 }
 
 /// Returns the number of open rooms of this user.

@@ -101,6 +101,62 @@ async fn an_invalid_room_is_rejected(fixture: Fixture) {
     assert_eq!(fixture.store.rooms().await.unwrap(), []);
 }
 
+async fn of_several_reasons_against_a_room_the_same_one_is_reported(fixture: Fixture) {
+    fixture.room("r", false, None).await;
+    fixture.room("old", false, None).await;
+    fixture.room("closed", false, None).await;
+    fixture.store.close_room("closed", NOW).await.unwrap();
+    fixture.sql("UPDATE coworking_rooms SET name = '\u{202e}old' WHERE id = 'old'");
+    let owner = Some("nobody".to_owned());
+    for (id, name, capacity, expected) in [
+        ("a/b", "", 0, CreateError::BadId("a/b".into(), ROOM_ID_RULE)),
+        ("r", "", 0, CreateError::IdTaken("r".into())),
+        ("new", "", 0, CreateError::BadName),
+        ("new", "r", 0, CreateError::BadCapacity(0)),
+        ("new", "r", 1, CreateError::NameTaken("r".into())),
+        ("new", "n", 1, CreateError::NoSuchOwner("nobody".into())),
+    ] {
+        let new = NewRoom {
+            id: Some(id.to_owned()),
+            name: name.to_owned(),
+            private: false,
+            max_participants: Some(capacity),
+            owner_id: owner.clone(),
+        };
+        let created = fixture.store.create_room(new).await;
+        assert_eq!(created, Err(expected), "{id} {name} {capacity}");
+    }
+    for (id, name, capacity, expected) in [
+        ("missing", Some(""), 0, ChangeError::NoSuchRoom),
+        ("closed", Some(""), 0, ChangeError::RoomClosed),
+        ("r", Some(""), 0, CreateError::BadName.into()),
+        ("r", Some("\u{202e}old"), 0, CreateError::BadName.into()),
+        ("old", Some("r"), 0, CreateError::BadCapacity(0).into()),
+        (
+            "old",
+            Some("r"),
+            u32::MAX,
+            CreateError::BadCapacity(u32::MAX).into(),
+        ),
+        ("old", None, 0, CreateError::BadCapacity(0).into()),
+        (
+            "old",
+            Some("r"),
+            1,
+            CreateError::NameTaken("r".into()).into(),
+        ),
+    ] {
+        let change = RoomChange {
+            name: name.map(str::to_owned),
+            private: Some(true),
+            max_participants: Some(Some(capacity)),
+        };
+        let changed = fixture.store.change_room(id, change).await;
+        assert_eq!(changed, Err(expected), "{id} {name:?} {capacity}");
+    }
+    assert!(!fixture.store.room("r").await.unwrap().unwrap().private);
+}
+
 async fn a_room_keeps_a_name_that_is_no_longer_valid(fixture: Fixture) {
     fixture.room("r", false, None).await;
     fixture.sql("UPDATE coworking_rooms SET name = '\u{202e}old' WHERE id = 'r'");
@@ -201,6 +257,7 @@ on_every_backend!(
     a_name_is_taken_by_one_user_and_one_open_room,
     the_id_of_one_room_may_be_the_name_of_another,
     an_invalid_room_is_rejected,
+    of_several_reasons_against_a_room_the_same_one_is_reported,
     a_room_keeps_a_name_that_is_no_longer_valid,
     a_deleted_id_stays_rejected_and_its_name_becomes_free,
     provisioning_twice_makes_one_user,

@@ -108,7 +108,10 @@ async fn functions_use_parlors_tables_with_any_search_path() {
         ("create_user('a', 'a', 'A', NULL, false, now())", "done"),
         ("create_user('b', 'b', 'B', NULL, false, now())", "done"),
         ("(provision_user('c', 'C', now())).id", "c"),
-        ("create_room('r', 'r', true, 5, 'a', 10, now())", "done"),
+        (
+            "create_room('r', 'r', true, true, 5, 'a', 10, now())",
+            "done",
+        ),
         (
             "(change_room('r', 'room', true, true, true, 4)).outcome",
             "done",
