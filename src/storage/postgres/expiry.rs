@@ -6,6 +6,9 @@ use crate::storage::limits::REVOKED_RETENTION_SECONDS;
 use crate::storage::rows::ended_guest;
 use crate::storage::{EndedMembership, StoreError};
 
+/// Maximum number of guests that one statement deletes, so that those of a long time do not exceed its timeout.
+const MAX_DELETED_GUESTS: i64 = 1000;
+
 impl Database {
     pub(crate) async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
         let sql = "SELECT p.user_id, p.room_id FROM room_participants p
@@ -34,9 +37,12 @@ impl Database {
 
     pub(crate) async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
         let revoked_before = time(unix.saturating_sub(REVOKED_RETENTION_SECONDS));
-        let parameters: Parameters<'_> = &[&time(unix), &revoked_before];
-        let sql = "SELECT delete_expired($1, $2) IS NULL";
-        self.query(LONG_WRITE, sql, parameters, |_| Ok(())).await?;
+        let parameters: Parameters<'_> = &[&time(unix), &revoked_before, &MAX_DELETED_GUESTS];
+        let sql = "SELECT delete_expired($1, $2, $3)";
+        while self
+            .query_one(LONG_WRITE, sql, parameters, |row| row.try_get(0))
+            .await?
+        {}
         Ok(())
     }
 }

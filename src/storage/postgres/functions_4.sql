@@ -378,7 +378,8 @@ BEGIN
     outcome := 'done';
 END $$;
 
-CREATE FUNCTION delete_expired(p_before timestamptz, p_revoked_before timestamptz) RETURNS void
+-- Deletes at most p_max guests, and returns whether there may be more.
+CREATE FUNCTION delete_expired(p_before timestamptz, p_revoked_before timestamptz, p_max bigint, OUT is_limited boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     guests text[];
@@ -388,7 +389,7 @@ BEGIN
         SELECT id FROM parlor.users u
         WHERE guest_until < p_before
           AND NOT EXISTS (SELECT 1 FROM parlor.room_messages m WHERE m.user_id = u.id)
-        ORDER BY id FOR UPDATE) locked;
+        ORDER BY id LIMIT p_max FOR UPDATE) locked;
     -- One statement each: between two, rows are added that the first one has not locked in order.
     DELETE FROM parlor.room_participants WHERE (room_id, user_id) IN (
         SELECT room_id, user_id FROM parlor.room_participants
@@ -403,4 +404,5 @@ BEGIN
         WHERE expires_at < p_before OR user_id IN (SELECT id FROM parlor.users WHERE guest_until < p_before)
         ORDER BY room_id, user_id FOR UPDATE);
     DELETE FROM parlor.users WHERE id = ANY (guests);
+    is_limited := cardinality(guests) >= p_max;
 END $$;

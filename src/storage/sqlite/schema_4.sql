@@ -10,3 +10,11 @@ INSERT INTO numbered_messages SELECT id, room_id, user_id, content, created_at F
 DROP TABLE room_messages;
 ALTER TABLE numbered_messages RENAME TO room_messages;
 CREATE INDEX messages_by_room ON room_messages (room_id, id);
+
+-- A deleted user must not be referenced: without an index, each check reads a whole table.
+CREATE INDEX messages_by_user ON room_messages (user_id);
+CREATE INDEX rooms_by_owner ON coworking_rooms (owner_id, closed_at);
+DROP INDEX participants_by_user;
+CREATE INDEX participants_by_user ON room_participants (user_id, left_at);
+CREATE INDEX invites_by_author ON room_invites (created_by) WHERE created_by IS NOT NULL;
+CREATE INDEX bans_by_author ON room_bans (created_by) WHERE created_by IS NOT NULL;

@@ -316,6 +316,24 @@ async fn an_admission_follows_joins_and_leaves(fixture: Fixture) {
     );
 }
 
+async fn a_backlog_of_expired_guests_is_deleted_at_once(fixture: Fixture) {
+    fixture.room("r", false, None).await;
+    let numbers = match fixture.database {
+        Some(_) => "SELECT i FROM generate_series(1, 2500) i",
+        None => {
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+             SELECT i FROM n"
+        }
+    };
+    fixture.sql(&format!(
+        "INSERT INTO users (id, name, display_name, guest_room_id, guest_until, created_at)
+         SELECT 'guest-' || i, 'guest-' || i, 'Guest', 'r', '2020-01-01T00:00:00Z', '2020-01-01T00:00:00Z'
+         FROM ({numbers}) numbers"
+    ));
+    fixture.store.delete_expired(NOW).await.unwrap();
+    assert_eq!(fixture.count("users"), 0);
+}
+
 async fn expired_guests_and_invites_are_deleted_except_authors_of_messages(fixture: Fixture) {
     fixture.room("r", false, None).await;
     let silent = fixture.guest("r", NOW + 60).await;
@@ -354,4 +372,5 @@ on_every_backend!(
     an_admission_reports_user_room_and_membership_separately,
     an_admission_follows_joins_and_leaves,
     expired_guests_and_invites_are_deleted_except_authors_of_messages,
+    a_backlog_of_expired_guests_is_deleted_at_once,
 );

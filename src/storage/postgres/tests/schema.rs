@@ -147,7 +147,7 @@ async fn functions_use_parlors_tables_with_any_search_path() {
         ("(delete_user('b', 'Deleted', now())).account.id", "b"),
         ("(close_room('r', now())).room.id", "r"),
         ("(delete_room('r', now())).room.id", "r"),
-        ("delete_expired(now() + interval '1 year', now())", ""),
+        ("delete_expired(now() + interval '1 year', now(), 5)", "f"),
     ];
     for (call, expected) in calls {
         let found = call.find(|letter: char| letter.is_alphabetic()).unwrap();
@@ -204,7 +204,9 @@ async fn a_database_of_schema_3_is_migrated_with_every_row() {
          INSERT INTO coworking_rooms (id, name) VALUES ('r', 'Room');
          INSERT INTO room_participants (room_id, user_id) VALUES ('r', 'alice');
          UPDATE room_participants SET left_at = now();
-         INSERT INTO room_messages (room_id, user_id, content) VALUES ('r', 'alice', 'hello')",
+         INSERT INTO room_messages (room_id, user_id, content) VALUES ('r', 'alice', 'hello');
+         CREATE FUNCTION theirs() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+         CREATE PROCEDURE theirs(integer) LANGUAGE sql AS 'SELECT 1'",
         schema.join("\n")
     ));
     let store = connect(&database).await.unwrap();
@@ -214,7 +216,23 @@ async fn a_database_of_schema_3_is_migrated_with_every_row() {
     assert_eq!(messages[0].content, "hello");
     let new = server().create(None);
     drop(connect(&new).await.unwrap());
+    // Fails if they are gone.
+    database.sql("DROP FUNCTION parlor.theirs(); DROP PROCEDURE parlor.theirs(integer)");
     let objects = database.sql(OBJECTS);
     assert!(objects.contains("join_room"), "{objects}");
     assert_eq!(objects, new.sql(OBJECTS));
+}
+
+#[tokio::test]
+async fn the_check_that_nothing_references_a_deleted_user_uses_an_index() {
+    let fixture = Fixture::postgres().await;
+    let unindexed = fixture.database.as_ref().unwrap().sql(
+        "SELECT string_agg(conrelid::regclass || '.' || attname, ' ')
+         FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+         WHERE c.confrelid = 'parlor.users'::regclass AND NOT EXISTS (
+             SELECT 1 FROM pg_index i
+             WHERE i.indrelid = c.conrelid AND i.indkey[0] = c.conkey[1]
+               AND coalesce(pg_get_expr(i.indpred, i.indrelid), '') IN ('', format('(%s IS NOT NULL)', attname)))",
+    );
+    assert_eq!(unindexed, "");
 }

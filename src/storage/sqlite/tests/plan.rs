@@ -27,3 +27,23 @@ async fn a_list_of_invites_is_limited_and_needs_no_sorting() {
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
 }
+
+#[test]
+fn the_check_that_nothing_references_a_deleted_user_uses_an_index() {
+    let fixture = Fixture::new();
+    let unindexed: Option<String> = fixture
+        .other()
+        .query_row(
+            r#"SELECT group_concat(t.name || '.' || f."from")
+               FROM sqlite_schema t, pragma_foreign_key_list(t.name) f
+               WHERE f."table" = 'users' AND NOT EXISTS (
+                   SELECT 1 FROM pragma_index_list(t.name) l, pragma_index_info(l.name) i
+                   LEFT JOIN sqlite_schema s ON s.name = l.name
+                   WHERE i.seqno = 0 AND i.name = f."from"
+                     AND (NOT l.partial OR s.sql LIKE '% WHERE ' || f."from" || ' IS NOT NULL'))"#,
+            (),
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(unindexed, None);
+}
