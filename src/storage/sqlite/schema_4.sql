@@ -18,3 +18,10 @@ DROP INDEX participants_by_user;
 CREATE INDEX participants_by_user ON room_participants (user_id, left_at);
 CREATE INDEX invites_by_author ON room_invites (created_by) WHERE created_by IS NOT NULL;
 CREATE INDEX bans_by_author ON room_bans (created_by) WHERE created_by IS NOT NULL;
+
+-- For other programs. parlor counts in its own statements, because RETURNING has no changes by triggers.
+CREATE TRIGGER generation AFTER UPDATE OF left_at ON room_participants
+WHEN OLD.left_at IS NULL AND NEW.left_at IS NOT NULL AND NEW.generation = OLD.generation
+BEGIN
+    UPDATE room_participants SET generation = generation + 1 WHERE room_id = NEW.room_id AND user_id = NEW.user_id;
+END;

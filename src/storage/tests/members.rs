@@ -334,6 +334,23 @@ async fn a_backlog_of_expired_guests_is_deleted_at_once(fixture: Fixture) {
     assert_eq!(fixture.count("users"), 0);
 }
 
+async fn a_leave_by_another_program_counts_as_an_ended_membership(fixture: Fixture) {
+    fixture.room("r", false, None).await;
+    let alice = fixture.user("alice").await;
+    for ended in 1..3 {
+        fixture.join("r", &alice).await.unwrap();
+        fixture.sql("UPDATE room_participants SET left_at = '2020-01-01T00:00:00Z'");
+        assert_eq!(fixture.generation("r", &alice), ended);
+        // It had ended already.
+        fixture.sql("UPDATE room_participants SET left_at = '2021-01-01T00:00:00Z'");
+        assert_eq!(fixture.generation("r", &alice), ended);
+    }
+    fixture.join("r", &alice).await.unwrap();
+    let left = fixture.store.leave("r", &alice, NOW).await.unwrap();
+    assert_eq!(left.next_generation, 3);
+    assert_eq!(fixture.generation("r", &alice), 3);
+}
+
 async fn expired_guests_and_invites_are_deleted_except_authors_of_messages(fixture: Fixture) {
     fixture.room("r", false, None).await;
     let silent = fixture.guest("r", NOW + 60).await;
@@ -373,4 +390,5 @@ on_every_backend!(
     an_admission_follows_joins_and_leaves,
     expired_guests_and_invites_are_deleted_except_authors_of_messages,
     a_backlog_of_expired_guests_is_deleted_at_once,
+    a_leave_by_another_program_counts_as_an_ended_membership,
 );
