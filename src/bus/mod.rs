@@ -6,6 +6,7 @@
 
 mod event;
 mod local;
+pub mod redis;
 
 pub use event::{Departure, Event};
 pub use local::Local;

@@ -9,9 +9,10 @@ use bytes::Bytes;
 
 use super::envelope::{Envelope, quoted};
 use super::error_budget::ErrorBudget;
-use super::{CloseCode, DropReason, Kind};
+use super::limits::{Limits, UsedBudgets};
+use super::{CloseCode, ConnectionId, DropReason, Kind};
 use crate::clock::Mono;
-use crate::rate::{Gcra, Limit};
+use remote::Remote;
 
 /// Tolerated replacements of one user's connection within [`REPLACEMENT_WINDOW`]. Two tabs that
 /// reconnect after any close would else replace each other for ever.
@@ -21,25 +22,6 @@ const REPLACEMENT_WINDOW: Duration = Duration::from_secs(60);
 /// Bytes charged per message in addition to its text and the server's fields: the queue's overhead per
 /// frame. Without it, many small messages could fill a queue at a low charge.
 const MESSAGE_OVERHEAD_BYTES: usize = 64;
-
-/// Limits of each connection of a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    pub messages: Limit,
-    /// Bytes of messages, as sent to one reader.
-    pub bytes: Limit,
-}
-
-impl Limits {
-    pub const UNLIMITED: Limits = Limits {
-        messages: Limit::UNLIMITED,
-        bytes: Limit::UNLIMITED,
-    };
-}
-
-/// A connection of a room; never used twice in one room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(NonZeroU64);
 
 /// An input of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +94,8 @@ pub struct Room {
     /// Users whose connections ended because of a drain, or during it. They cannot reconnect to this
     /// process, and the server cannot know whether they still talk to each other.
     unreachable: HashSet<Arc<str>>,
+    /// The members on other nodes, if there are several nodes.
+    remote: Option<Box<Remote>>,
 }
 
 /// The users who were connected before a restart. They know of each other.
@@ -121,25 +105,6 @@ struct PreviousConnections {
     /// Those who have yet to come back.
     awaited: HashSet<Arc<str>>,
     until: Mono,
-}
-
-/// The used budgets of a user.
-#[derive(Debug, Clone, Copy, Default)]
-struct UsedBudgets {
-    messages: Gcra,
-    bytes: Gcra,
-}
-
-impl UsedBudgets {
-    /// Charges one message of this many bytes.
-    fn take(&mut self, limits: Limits, now: Mono, bytes: usize) -> bool {
-        self.messages.take(limits.messages, now, 1)
-            && self.bytes.take(limits.bytes, now, bytes as u64)
-    }
-
-    fn is_idle(&self, now: Mono) -> bool {
-        self.messages.is_idle(now) && self.bytes.is_idle(now)
-    }
 }
 
 #[derive(Debug)]
@@ -167,6 +132,7 @@ impl Room {
             latest: Mono(0),
             before: None,
             unreachable: HashSet::new(),
+            remote: None,
         }
     }
 
@@ -202,7 +168,10 @@ impl Room {
 
     pub fn is_empty(&self) -> bool {
         let awaited = self.before.as_ref().map(|before| before.awaited.len());
-        self.members.is_empty() && awaited.unwrap_or(0) == 0 && self.unreachable.is_empty()
+        self.members.is_empty()
+            && awaited.unwrap_or(0) == 0
+            && self.unreachable.is_empty()
+            && self.remote.as_ref().is_none_or(|remote| remote.is_idle())
     }
 
     /// The users who are connected, expected back, or disconnected by a drain; unordered.
@@ -283,10 +252,15 @@ impl Room {
     pub fn leave(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
+            if let Some(remote) = &mut self.remote {
+                remote.leave(&member.user, connection);
+            }
             if !member.used.is_idle(self.latest) {
                 self.used_by_user.insert(member.user, member.used);
             }
             self.notify_all("user-left", &member.quoted, effects);
+        } else if let Some(remote) = &mut self.remote {
+            remote.cancel(connection);
         }
     }
 
@@ -295,6 +269,9 @@ impl Room {
     pub fn connection_lost(&mut self, connection: ConnectionId) {
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
+            if let Some(remote) = &mut self.remote {
+                remote.leave(&member.user, connection);
+            }
             self.unreachable.insert(member.user);
         }
     }
@@ -316,7 +293,7 @@ impl Room {
             self.notify_all("user-left", &quoted(user), effects);
         }
         let Some(&connection) = self.by_user.get(user) else {
-            return false;
+            return self.close_entering(user, code, effects);
         };
         self.close(connection, code, effects);
         true
@@ -324,6 +301,9 @@ impl Room {
 
     /// Closes every connection, without `user-left` messages.
     pub fn close_all(&mut self, code: CloseCode, effects: &mut Vec<Effect>) {
+        if self.remote.is_some() {
+            self.leave_roster(code, effects);
+        }
         let close = |(connection, _)| Effect::Close { connection, code };
         effects.extend(self.members.drain().map(close));
         self.by_user.clear();
@@ -372,7 +352,7 @@ impl Room {
     }
 
     fn relay(
-        &self,
+        &mut self,
         sender: ConnectionId,
         text: &str,
         effects: &mut Vec<Effect>,
@@ -384,7 +364,9 @@ impl Room {
         let before = effects.len();
         match &envelope.to {
             Some(user) => {
-                let target = self.by_user.get(&**user).ok_or(DropReason::NoSuchTarget)?;
+                let Some(target) = self.by_user.get(&**user) else {
+                    return self.relay_to_node(sender, user, &envelope);
+                };
                 effects.push(Effect::Deliver {
                     connection: *target,
                     frame: envelope.rewrite(&member.quoted, &self.id),
@@ -395,6 +377,10 @@ impl Room {
                 let frame = envelope.rewrite(&member.quoted, &self.id);
                 let others = self.members.keys().filter(|other| **other != sender);
                 effects.extend(others.map(|other| deliver(*other, &frame, Some(sender))));
+                if let Some(remote) = &mut self.remote {
+                    let copies = remote.send_to_all(&member.user, sender, &frame);
+                    return Ok((envelope.kind, effects.len() - before + copies));
+                }
             }
         }
         Ok((envelope.kind, effects.len() - before))
@@ -447,5 +433,8 @@ fn deliver(connection: ConnectionId, frame: &Bytes, from: Option<ConnectionId>) 
     }
 }
 
+mod cluster;
+mod events;
+mod remote;
 #[cfg(test)]
 mod tests;

@@ -4,19 +4,29 @@
 //! the [`Effect`]s to execute and the [`Outcome`] to count. Time is an argument. Effects concern
 //! connections of this room only. The room overwrites the sender and the room of a message, and changes
 //! no other byte.
+//!
+//! With several nodes, a room also has members on other nodes. It takes the [`RosterEvent`]s of the room,
+//! and queues [`Request`]s.
 
 mod close_code;
+mod connection;
 mod envelope;
 mod error_budget;
+mod limits;
 mod machine;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod restart_tests;
+mod roster;
+pub(crate) mod rule;
 
 pub use close_code::CloseCode;
+pub use connection::ConnectionId;
 pub use envelope::Kind;
-pub use machine::{ConnectionId, Effect, Input, Join, Limits, Outcome, Room};
+pub use limits::Limits;
+pub use machine::{Effect, Input, Join, Outcome, Room};
+pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, RosterEvent, StatedMember};
 
 /// The reason why a message is dropped. It is counted; the client gets no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::rate::Limit;
 
 const NOW: Mono = Mono(0);
 

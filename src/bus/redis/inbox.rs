@@ -1,0 +1,197 @@
+//! The entries of a node's inbox.
+
+use std::sync::Arc;
+
+use redis::Value;
+
+use crate::room::{ConnectionId, Entry, NodeId, Place, RosterEvent};
+
+/// An entry of the inbox.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum InboxEntry {
+    Roster {
+        room: Arc<str>,
+        event: RosterEvent,
+    },
+    /// A node has restated all its rooms.
+    AllRestated {
+        node: NodeId,
+    },
+    Messages {
+        node: NodeId,
+        number: u64,
+        batch: Vec<u8>,
+    },
+    /// The entry with which the inbox begins, or one of a later version.
+    Unknown,
+}
+
+/// Returns the ids and entries in a reply to XREAD of one stream.
+pub(super) fn parse(reply: Value) -> Vec<(String, InboxEntry)> {
+    let Some(Value::Array(stream)) = array(reply).into_iter().next() else {
+        return Vec::new();
+    };
+    let entries = stream.into_iter().nth(1).map(array).unwrap_or_default();
+    let parse = |entry| {
+        let mut entry = array(entry).into_iter();
+        let id = text(entry.next()?)?;
+        let fields = entry.next().map(array).unwrap_or_default();
+        Some((id, parse_fields(fields).unwrap_or(InboxEntry::Unknown)))
+    };
+    entries.into_iter().filter_map(parse).collect()
+}
+
+/// The fields of an entry, by their one-letter names. Unknown fields are ignored.
+#[derive(Default)]
+struct Fields {
+    kind: String,
+    room: String,
+    seq: String,
+    user: String,
+    node: String,
+    connection: String,
+    age: String,
+    number: String,
+    lines: Option<String>,
+    batch: Vec<u8>,
+}
+
+fn parse_fields(fields: Vec<Value>) -> Option<InboxEntry> {
+    let mut known = Fields::default();
+    let mut fields = fields.into_iter();
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        let name = text(name)?;
+        let field = match &*name {
+            "t" => &mut known.kind,
+            "r" => &mut known.room,
+            "s" => &mut known.seq,
+            "u" => &mut known.user,
+            "n" => &mut known.node,
+            "c" => &mut known.connection,
+            "a" => &mut known.age,
+            "k" => &mut known.number,
+            "l" => known.lines.insert(String::new()),
+            "b" => {
+                known.batch = bytes(value)?;
+                continue;
+            }
+            _ => continue,
+        };
+        *field = text(value)?;
+    }
+    known.entry()
+}
+
+impl Fields {
+    fn entry(self) -> Option<InboxEntry> {
+        let node = NodeId::from(&*self.node);
+        Some(match &*self.kind {
+            "registered" => InboxEntry::Unknown,
+            "all-restated" => InboxEntry::AllRestated { node },
+            "messages" => InboxEntry::Messages {
+                node,
+                number: self.number.parse().ok()?,
+                batch: self.batch,
+            },
+            _ => InboxEntry::Roster {
+                room: Arc::from(&*self.room),
+                event: self.event(node)?,
+            },
+        })
+    }
+
+    fn event(&self, node: NodeId) -> Option<RosterEvent> {
+        let seq = || self.seq.parse().ok();
+        let connection = || connection(&self.connection);
+        let roster = self.lines.as_deref().map(entries);
+        Some(match &*self.kind {
+            "entered" => RosterEvent::Entered {
+                seq: seq()?,
+                user: Arc::from(&*self.user),
+                place: Some(Place {
+                    age: self.age.parse().ok()?,
+                    node,
+                    connection: connection()?,
+                }),
+                roster,
+            },
+            "left" => RosterEvent::Left {
+                seq: seq()?,
+                user: Arc::from(&*self.user),
+                node,
+                connection: connection()?,
+            },
+            "gone" => RosterEvent::NodeGone { seq: seq()?, node },
+            "restated" => RosterEvent::Restated {
+                seq: seq()?,
+                node,
+                members: roster?,
+                ended: Vec::new(),
+            },
+            "snapshot" => RosterEvent::Snapshot {
+                seq: seq()?,
+                number: self.number.parse().ok()?,
+                roster: roster?,
+            },
+            "refused" => RosterEvent::Refused {
+                connection: connection()?,
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// Parses lines of "user node connection age".
+fn entries(lines: &str) -> Vec<Entry> {
+    let entry = |line: &str| {
+        let mut words = line.split(' ');
+        let user = Arc::from(words.next()?);
+        let node = NodeId::from(words.next()?);
+        let connection = connection(words.next()?)?;
+        let age = words.next()?.parse().ok()?;
+        let place = Place {
+            age,
+            node,
+            connection,
+        };
+        Some(Entry { user, place })
+    };
+    lines.lines().filter_map(entry).collect()
+}
+
+fn connection(text: &str) -> Option<ConnectionId> {
+    text.parse().ok().and_then(ConnectionId::new)
+}
+
+pub(super) fn array(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(values) => values,
+        _ => Vec::new(),
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+pub(super) fn text(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        Value::Okay => Some("OK".to_owned()),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The text of a status reply.
+pub(super) fn status(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}

@@ -1,0 +1,211 @@
+//! The connections of a node: commands on one, the inbox on the other.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::{Pipeline, Value};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::node::{Counts, Node, Output, Settings};
+use super::scripts::{Script, Scripts};
+use super::server::{Connection, LinkError, Server};
+use crate::clock;
+use crate::room::{NodeId, Request};
+
+/// Commands that are sent before their replies are awaited.
+const MAX_PIPELINE: usize = 256;
+/// A connection without a reply for this long is closed.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Entries that are read at a time.
+const MAX_ENTRIES: usize = 1000;
+/// How long a read waits for an entry.
+const READ_BLOCK: Duration = Duration::from_secs(1);
+/// The shortest wait for work.
+const MIN_WAIT: Duration = Duration::from_millis(1);
+/// Pause before the connection is tried again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A node with its connections. Any task may add requests; [`Link::run`] sends them.
+#[derive(Debug)]
+pub struct Link {
+    node: Mutex<Node>,
+    scripts: Arc<Scripts>,
+    /// There may be commands to send.
+    work: Notify,
+    /// There may be an inbox to read.
+    registered: Notify,
+}
+
+impl Link {
+    /// `seed` must be random.
+    pub fn new(settings: Settings, seed: [u8; 32]) -> Link {
+        let scripts = Scripts::new();
+        Link {
+            node: Mutex::new(Node::new(settings, scripts.clone(), seed)),
+            scripts,
+            work: Notify::new(),
+            registered: Notify::new(),
+        }
+    }
+
+    /// The node's identifier, which changes when it is evicted.
+    pub fn id(&self) -> NodeId {
+        self.node().id().clone()
+    }
+
+    /// Whether users can enter rooms.
+    pub fn is_available(&self) -> bool {
+        self.node().is_available()
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.node().counts()
+    }
+
+    /// Queues the requests of a room, in the order of the calls.
+    pub fn request(&self, room: &Arc<str>, requests: Vec<Request>) {
+        self.node().request(room, requests, clock::now().mono);
+        self.work.notify_one();
+    }
+
+    /// Runs [`Script::Place`] or [`Script::Limit`]; [`Output::Answer`] has the ticket.
+    pub fn call(&self, script: Script, args: Vec<String>) -> u64 {
+        let ticket = self.node().call(script, args);
+        self.work.notify_one();
+        ticket
+    }
+
+    /// See [`Node::rooms_visited`].
+    pub fn rooms_visited(&self) {
+        self.node().rooms_visited();
+        self.work.notify_one();
+    }
+
+    /// See [`Node::abandon`].
+    pub fn abandon(&self, nodes: Vec<NodeId>) {
+        self.node().abandon(nodes);
+        self.work.notify_one();
+    }
+
+    /// Connects, sends and reads for ever. `carry_out` gets each output in order; it must not wait. `lost` gets the
+    /// reason of each lost or failed connection.
+    pub async fn run(
+        &self,
+        server: &Server,
+        mut carry_out: impl FnMut(Output) + Send,
+        mut lost: impl FnMut(LinkError) + Send,
+    ) {
+        loop {
+            let outcome = self.run_once(server, &mut carry_out).await;
+            self.node().handle_disconnected();
+            self.carry_out(&mut carry_out);
+            if let Err(error) = outcome {
+                lost(error);
+            }
+            sleep(RECONNECT_PAUSE).await;
+            self.node().handle_timeout(clock::now().mono);
+        }
+    }
+
+    /// Runs until a connection is lost.
+    async fn run_once(
+        &self,
+        server: &Server,
+        carry_out: &mut (impl FnMut(Output) + Send),
+    ) -> Result<(), LinkError> {
+        let (writer, reader) = tokio::try_join!(server.connect(), server.connect())?;
+        let (mut writer, mut reader) = (writer, reader);
+        let run_id = timeout(RESPONSE_TIMEOUT, writer.prepare(self.scripts.texts()));
+        let run_id = run_id.await.map_err(|_| LinkError::Timeout)??;
+        self.node().handle_connected(&run_id, clock::now().mono);
+        // One task, so that outputs are carried out in order; a reply waits while entries are handled.
+        let carry_out = Mutex::new(carry_out);
+        let each = |link: &Link| {
+            link.carry_out(&mut **carry_out.lock().unwrap_or_else(PoisonError::into_inner));
+        };
+        tokio::select! {
+            outcome = self.write(&mut writer, &each) => outcome,
+            outcome = self.read(&mut reader, &each) => outcome,
+        }
+    }
+
+    async fn write(
+        &self,
+        connection: &mut Connection,
+        carry_out: &(impl Fn(&Link) + Sync),
+    ) -> Result<(), LinkError> {
+        loop {
+            let (commands, next) = self.next_commands();
+            carry_out(self);
+            if commands.is_empty() {
+                let _ = timeout(next, self.work.notified()).await;
+                continue;
+            }
+            let replies = connection
+                .redis
+                .send_packed_commands(&commands, 0, commands.len());
+            let replies = timeout(RESPONSE_TIMEOUT, replies).await;
+            for reply in replies.map_err(|_| LinkError::Timeout)?? {
+                self.node().handle_reply(reply, clock::now().mono);
+            }
+            carry_out(self);
+            self.registered.notify_one();
+            if self.node().is_broken() {
+                return Err(LinkError::Reply);
+            }
+        }
+    }
+
+    /// Returns the commands to send, and the time until something is due.
+    fn next_commands(&self) -> (Pipeline, Duration) {
+        let now = clock::now().mono;
+        let mut node = self.node();
+        node.handle_timeout(now);
+        let mut commands = redis::pipe();
+        while commands.len() < MAX_PIPELINE
+            && let Some(command) = node.poll_command(now)
+        {
+            commands.add_command(command);
+        }
+        // Rooms that the caller has yet to visit are due, too.
+        (commands, node.poll_timeout().since(now).max(MIN_WAIT))
+    }
+
+    async fn read(
+        &self,
+        connection: &mut Connection,
+        carry_out: &(impl Fn(&Link) + Sync),
+    ) -> Result<(), LinkError> {
+        loop {
+            let read = self.node().read_command(MAX_ENTRIES, Some(READ_BLOCK));
+            let Some((generation, command)) = read else {
+                self.registered.notified().await;
+                continue;
+            };
+            let reply = connection.redis.send_packed_command(&command);
+            let reply = timeout(READ_BLOCK + RESPONSE_TIMEOUT, reply).await;
+            let reply = reply.map_err(|_| LinkError::Timeout)??;
+            if reply != Value::Nil {
+                self.node().handle_entries(generation, reply);
+                carry_out(self);
+                self.work.notify_one();
+            }
+        }
+    }
+
+    /// Carries out what the node returns. The node is not locked meanwhile: rooms add requests to it.
+    fn carry_out(&self, carry_out: &mut impl FnMut(Output)) {
+        loop {
+            let output = self.node().poll_output();
+            match output {
+                Some(output) => carry_out(output),
+                None => return,
+            }
+        }
+    }
+
+    fn node(&self) -> MutexGuard<'_, Node> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

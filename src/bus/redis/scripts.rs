@@ -1,0 +1,107 @@
+//! The Lua scripts, each of which Redis runs as one step.
+
+use std::sync::Arc;
+
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+
+/// A script. Those up to [`Script::Restated`] are carried out once and in order, see `once.lua`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Script {
+    Enter,
+    Leave,
+    Restate,
+    Restated,
+    Register,
+    Renew,
+    Evict,
+    Clean,
+    Place,
+    Limit,
+}
+
+const GUARD: &str = include_str!("scripts/guard.lua");
+const ONCE: &str = include_str!("scripts/once.lua");
+const ROOM: &str = include_str!("scripts/room.lua");
+
+impl Script {
+    pub const ALL: [Script; 10] = [
+        Script::Enter,
+        Script::Leave,
+        Script::Restate,
+        Script::Restated,
+        Script::Register,
+        Script::Renew,
+        Script::Evict,
+        Script::Clean,
+        Script::Place,
+        Script::Limit,
+    ];
+
+    fn text(self) -> String {
+        match self {
+            Script::Enter => [GUARD, ONCE, ROOM, include_str!("scripts/enter.lua")].concat(),
+            Script::Leave => [GUARD, ONCE, ROOM, include_str!("scripts/leave.lua")].concat(),
+            Script::Restate => [GUARD, ONCE, ROOM, include_str!("scripts/restate.lua")].concat(),
+            Script::Restated => [GUARD, ONCE, ROOM, include_str!("scripts/restated.lua")].concat(),
+            Script::Register => include_str!("scripts/register.lua").to_owned(),
+            Script::Renew => [GUARD, include_str!("scripts/renew.lua")].concat(),
+            Script::Evict => [GUARD, ROOM, include_str!("scripts/evict.lua")].concat(),
+            Script::Clean => [GUARD, include_str!("scripts/clean.lua")].concat(),
+            Script::Place => [GUARD, include_str!("scripts/place.lua")].concat(),
+            Script::Limit => [GUARD, include_str!("scripts/limit.lua")].concat(),
+        }
+    }
+}
+
+/// The texts of all scripts, and the hashes by which Redis knows them.
+#[derive(Debug)]
+pub struct Scripts {
+    texts: Vec<String>,
+    hashes: Vec<String>,
+}
+
+impl Scripts {
+    pub fn new() -> Arc<Scripts> {
+        Scripts::of(Script::ALL.map(Script::text).to_vec())
+    }
+
+    fn of(texts: Vec<String>) -> Arc<Scripts> {
+        let hashes = texts.iter().map(|text| sha1(text)).collect();
+        Arc::new(Scripts { texts, hashes })
+    }
+
+    /// The texts, for `SCRIPT LOAD`.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// The hash of a script, for `EVALSHA`.
+    pub fn hash(&self, script: Script) -> &str {
+        let index = Script::ALL.iter().position(|one| *one == script);
+        index.map_or("", |index| &self.hashes[index])
+    }
+
+    /// Scripts in which parts of the text are replaced. Each part must be in one of them.
+    #[cfg(test)]
+    pub(crate) fn patched(patches: &[(&str, &str)]) -> Arc<Scripts> {
+        let mut texts = Script::ALL.map(Script::text).to_vec();
+        for (from, to) in patches {
+            assert!(
+                texts.iter().any(|text| text.contains(from)),
+                "no script has {from}"
+            );
+            for text in &mut texts {
+                *text = text.replace(from, to);
+            }
+        }
+        Scripts::of(texts)
+    }
+}
+
+fn sha1(text: &str) -> String {
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    hash.as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,40 @@
+-- Lists a connection, in place of the user's earlier one.
+-- ARGV[5..]: room, user, connection.
+local roster = roster_of(ARGV[5])
+local user, connection = ARGV[6], ARGV[7]
+local MAX_REPLACEMENTS, REPLACEMENT_WINDOW_US = 3, 60000000
+
+roster.open()
+local earlier = roster.get(user)
+if earlier and earlier.node == NODE and earlier.connection == connection then
+    return 'OK'
+end
+if earlier and is_live(earlier.node) then
+    local time, times = now(), {}
+    for at in string.gmatch(redis.call('HGET', roster.key, 'x:' .. user) or '', '%S+') do
+        if time - tonumber(at) < REPLACEMENT_WINDOW_US then
+            times[#times + 1] = at
+        end
+    end
+    if #times >= MAX_REPLACEMENTS then
+        send(NODE, 't', 'refused', 'r', roster.room, 'c', connection)
+        return 'OK'
+    end
+    times[#times + 1] = integer(time)
+    redis.call('HSET', roster.key, 'x:' .. user, table.concat(times, ' '))
+end
+local is_first = not contains(roster.receivers, NODE)
+if earlier then
+    roster.remove(user, earlier.node)
+end
+local age = roster.new_age()
+roster.put(user, connection, age)
+local number = roster.next_number()
+for _, node in ipairs(roster.receivers) do
+    send(node, 't', 'entered', 'r', roster.room, 's', number, 'u', user, 'n', NODE, 'c', connection, 'a', age)
+end
+if is_first then
+    send(NODE, 't', 'entered', 'r', roster.room, 's', number, 'u', user, 'n', NODE, 'c', connection, 'a', age,
+        'l', roster.lines())
+end
+return 'OK'

@@ -1,0 +1,50 @@
+-- Registers a node with an empty inbox. Makes a new world if there is none, or if the server has restarted or
+-- another one took its place, because the last changes may be lost then.
+-- ARGV: prefix, the server's run id, node, a new world's name, the number of the node's last command,
+-- the lease in ms, what the node says of itself, the number of the registration.
+-- Returns the world, and the nodes that have restated all their rooms in it.
+local PREFIX, RUN, NODE = ARGV[1], ARGV[2], ARGV[3]
+
+local function now()
+    local time = redis.call('TIME')
+    return time[1] * 1000000 + time[2]
+end
+
+-- Removes what an earlier world has of a node. Its rosters are removed later, in steps: they are many.
+local function retire(node)
+    local rooms, name = PREFIX .. 'nr:' .. node, ARGV[4] .. ':' .. node
+    if redis.call('EXISTS', rooms) == 1 then
+        redis.call('RENAME', rooms, PREFIX .. 'old:' .. name)
+        redis.call('SADD', PREFIX .. 'old', name)
+    end
+    redis.call('DEL', PREFIX .. 'i:' .. node, PREFIX .. 'h:' .. node)
+end
+
+local world = redis.call('GET', PREFIX .. 'world')
+if not world or string.match(world, ' (%S+)$') ~= RUN then
+    world = ARGV[4] .. ' ' .. RUN
+    redis.call('SET', PREFIX .. 'world', world)
+    for _, node in ipairs(redis.call('ZRANGE', PREFIX .. 'nodes', 0, -1)) do
+        retire(node)
+    end
+    for _, node in ipairs(redis.call('SMEMBERS', PREFIX .. 'evicting')) do
+        retire(node)
+    end
+    redis.call('DEL', PREFIX .. 'nodes', PREFIX .. 'evicting')
+end
+local earlier = redis.call('HGET', PREFIX .. 'h:' .. NODE, 'g')
+if earlier and tonumber(earlier) >= tonumber(ARGV[8]) then
+    -- It was sent on an earlier connection, and comes after the one that counts.
+    return 'LATE'
+end
+redis.call('DEL', PREFIX .. 'i:' .. NODE, PREFIX .. 'h:' .. NODE, PREFIX .. 'nr:' .. NODE)
+redis.call('ZADD', PREFIX .. 'nodes', string.format('%.0f', now() + ARGV[6] * 1000), NODE)
+redis.call('HSET', PREFIX .. 'h:' .. NODE, 'c', ARGV[5], 'about', ARGV[7], 'g', ARGV[8])
+redis.call('XADD', PREFIX .. 'i:' .. NODE, '*', 't', 'registered')
+local restated = {}
+for _, node in ipairs(redis.call('ZRANGE', PREFIX .. 'nodes', 0, -1)) do
+    if redis.call('HGET', PREFIX .. 'h:' .. node, 'restated') then
+        restated[#restated + 1] = node
+    end
+end
+return { world, restated }

@@ -1,0 +1,31 @@
+-- Renews the lease, and removes what the node has read from its inbox.
+-- ARGV[4..]: the lease in ms, the id of the last entry that was read.
+-- Returns the number of entries up to that id that ever were in the inbox; the nodes whose lease has ended; those
+-- whose eviction has begun; and the lists of rooms of earlier worlds.
+local nodes, inbox = PREFIX .. 'nodes', PREFIX .. 'i:' .. NODE
+local time, position = now(), ARGV[5]
+redis.call('ZADD', nodes, integer(time + ARGV[4] * 1000), NODE)
+redis.call('XTRIM', inbox, 'MINID', position)
+if redis.call('EXISTS', inbox) == 0 then
+    -- The server dropped it: nothing tells what was in it.
+    redis.call('ZREM', nodes, NODE)
+    redis.call('SADD', PREFIX .. 'evicting', NODE)
+    return 'FENCED'
+end
+local added, length, first = 0, 0, nil
+local info = redis.call('XINFO', 'STREAM', inbox)
+for index = 1, #info, 2 do
+    if info[index] == 'entries-added' then
+        added = info[index + 1]
+    elseif info[index] == 'length' then
+        length = info[index + 1]
+    elseif info[index] == 'first-entry' then
+        first = info[index + 1] and info[index + 1][1]
+    end
+end
+local read = added - length
+if first == position then
+    read = read + 1
+end
+local expired = redis.call('ZRANGEBYSCORE', nodes, '-inf', integer(time))
+return { read, expired, redis.call('SMEMBERS', PREFIX .. 'evicting'), redis.call('SMEMBERS', PREFIX .. 'old') }

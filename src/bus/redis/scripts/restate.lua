@@ -1,0 +1,49 @@
+-- States all members of a node in a room, and answers with the whole roster. Entries that the node did not state
+-- remain: it ends them itself when it sees them.
+-- ARGV[5..]: room, number of the request, then user, connection, age for each member.
+-- Of two connections of a user the newer one stays.
+-- Age 0: a connection that is not listed anew.
+local roster = roster_of(ARGV[5])
+local request = ARGV[6]
+
+-- Whether a stated member is newer than an entry, by age, node and connection.
+local function is_newer(age, connection, entry)
+    if tonumber(age) ~= tonumber(entry.age) then
+        return tonumber(age) > tonumber(entry.age)
+    end
+    if NODE ~= entry.node then
+        return NODE > entry.node
+    end
+    return tonumber(connection) > tonumber(entry.connection)
+end
+
+roster.open()
+local is_changed = false
+for index = 7, #ARGV, 3 do
+    local user, connection, age = ARGV[index], ARGV[index + 1], ARGV[index + 2]
+    local entry = roster.get(user)
+    local is_listed = entry and entry.node == NODE and entry.connection == connection
+    if not is_listed and age ~= '0' then
+        local is_free = not entry or not is_live(entry.node)
+        if is_free or is_newer(age, connection, entry) then
+            if entry then
+                roster.remove(user, entry.node)
+            end
+            roster.keep_age(age)
+            roster.put(user, connection, age)
+            is_changed = true
+        end
+    end
+end
+if is_changed then
+    local number = roster.next_number()
+    local lines = roster.lines(NODE)
+    for _, node in ipairs(roster.receivers) do
+        if node ~= NODE then
+            send(node, 't', 'restated', 'r', roster.room, 's', number, 'n', NODE, 'l', lines)
+        end
+    end
+end
+send(NODE, 't', 'snapshot', 'r', roster.room, 's', roster.number(), 'k', request, 'l', roster.lines())
+roster.close()
+return 'OK'

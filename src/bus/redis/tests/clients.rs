@@ -1,0 +1,305 @@
+//! The clients: what they send, and what they know of each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use redis::{Value, cmd};
+use serde_json::json;
+
+use super::world::{Check, Client, Known, World};
+use crate::room::{CloseCode, ConnectionId, Effect, Input, Limits, Request, Room};
+
+impl World {
+    /// Opens a connection of a user.
+    pub(super) fn enter(&mut self, index: usize, user: &'static str, name: &'static str) -> Check {
+        let (now, id) = (self.now, self.nodes[index].node.id().clone());
+        let node = &mut self.nodes[index];
+        let room = node.rooms.entry(name).or_insert_with(|| {
+            node.instances += 1 << 20;
+            let mut room = Room::new(name, Limits::UNLIMITED);
+            room.connect(id, ConnectionId::new(node.instances).unwrap());
+            room
+        });
+        let connection = room.enter(user, now);
+        self.clients.push(Client {
+            user,
+            room: name,
+            node: index,
+            connection,
+            is_admitted: false,
+            is_open: true,
+            entered_at: now,
+            admitted_at: now,
+            known: BTreeMap::new(),
+            offered: BTreeSet::new(),
+            last: BTreeMap::new(),
+            received: BTreeSet::new(),
+        });
+        self.log(format!(
+            "{user} enters {name} as client {} on n{index}",
+            self.clients.len() - 1
+        ));
+        self.after(index, name, Vec::new())
+    }
+
+    /// A client closes its connection.
+    pub(super) fn leave(&mut self, client: usize) -> Check {
+        let Client {
+            node,
+            room,
+            connection,
+            ..
+        } = self.clients[client];
+        self.log(format!("client {client} leaves"));
+        self.clients[client].is_open = false;
+        let mut effects = Vec::new();
+        if let Some(room) = self.nodes[node].rooms.get_mut(room) {
+            room.leave(connection, &mut effects);
+        }
+        self.after(node, room, effects)
+    }
+
+    /// A client sends a numbered frame to one user, or to all.
+    pub(super) fn send(&mut self, client: usize, to: Option<String>) -> Check {
+        let sender = &self.clients[client];
+        let (node, room, connection) = (sender.node, sender.room, sender.connection);
+        self.frames += 1;
+        let mut message =
+            json!({"type": "offer", "from": "", "roomId": "", "n": self.frames, "c": client});
+        if let Some(to) = &to {
+            let receiver = sender.known.get(to).map(|known| known.client);
+            message["to"] = to.as_str().into();
+            self.directed
+                .extend(receiver.map(|receiver| (client, receiver, self.frames)));
+        }
+        let (text, mut effects) = (message.to_string(), Vec::new());
+        if let Some(room) = self.nodes[node].rooms.get_mut(room) {
+            room.receive(connection, Input::Text(&text), self.now, &mut effects);
+        }
+        self.after(node, room, effects)
+    }
+
+    /// Carries out the effects and requests of a room.
+    pub(super) fn after(
+        &mut self,
+        index: usize,
+        name: &'static str,
+        effects: Vec<Effect>,
+    ) -> Check {
+        let Some(room) = self.nodes[index].rooms.get_mut(name) else {
+            return Ok(());
+        };
+        let requests = room.take_requests();
+        for request in &requests {
+            if let Request::Admitted { connection } = request {
+                let client = self.client_at(index, name, *connection);
+                let client = client.ok_or("a connection without a client is admitted")?;
+                self.clients[client].is_admitted = true;
+                self.clients[client].admitted_at = self.now;
+            }
+        }
+        // The state that deliveries are compared with is that after all effects.
+        let closes = effects.iter().filter_map(|effect| match effect {
+            Effect::Close { connection, .. } => Some(*connection),
+            Effect::Deliver { .. } => None,
+        });
+        let closes: BTreeSet<ConnectionId> = closes.collect();
+        for effect in effects {
+            match effect {
+                Effect::Deliver { connection, .. } if closes.contains(&connection) => {}
+                Effect::Close { connection, code } => {
+                    self.closed(index, name, connection, code)?;
+                }
+                Effect::Deliver {
+                    connection, frame, ..
+                } => self.deliver(index, name, connection, &frame)?,
+            }
+        }
+        self.check_knowledge(index, name)?;
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.node.request(&Arc::from(name), requests, now);
+        if node.rooms.get(name).is_some_and(Room::is_empty) {
+            node.rooms.remove(name);
+        }
+        Ok(())
+    }
+
+    /// Each client knows the members that its node knows: of those whom it was not notified of, it learns by
+    /// their offers.
+    fn check_knowledge(&mut self, index: usize, name: &'static str) -> Check {
+        let room = &self.nodes[index].rooms[name];
+        let users = room
+            .users()
+            .chain(room.remote_members().map(|(user, _)| user));
+        let mut members = BTreeMap::new();
+        for user in users {
+            let client = self.client_of(index, name, user);
+            let (client, _) =
+                client.ok_or(format!("n{index} takes an unknown {user} for a member"))?;
+            members.insert(user.to_string(), client);
+        }
+        let clients = self.clients.iter_mut().enumerate();
+        let clients = clients.filter(|(_, one)| {
+            one.node == index && one.room == name && one.is_open && one.is_admitted
+        });
+        for (number, client) in clients {
+            let others = members.iter().filter(|(user, _)| **user != client.user);
+            for (user, member) in others {
+                let known = client.known.entry(user.clone()).or_insert(Known {
+                    client: *member,
+                    offers: false,
+                });
+                if known.client != *member {
+                    return Err(format!("client {number} was not notified of a new {user}"));
+                }
+            }
+            if let Some(user) = client
+                .known
+                .keys()
+                .find(|user| !members.contains_key(*user))
+            {
+                return Err(format!("client {number} did not see {user} leave"));
+            }
+        }
+        Ok(())
+    }
+
+    fn closed(
+        &mut self,
+        index: usize,
+        room: &str,
+        connection: ConnectionId,
+        code: CloseCode,
+    ) -> Check {
+        let Some(number) = self.client_at(index, room, connection) else {
+            return Ok(());
+        };
+        self.log(format!("client {number} is closed: {code:?}"));
+        self.clients[number].is_open = false;
+        let client = &self.clients[number];
+        // The members of an evicted node do not replace others.
+        let is_evicted = self.nodes[index].node.counts().evictions > 0;
+        let is_comparable = !is_evicted && self.delay_us == 0;
+        if client.is_admitted && is_comparable && code == CloseCode::Replaced {
+            self.check_replacement(number)?;
+        }
+        Ok(())
+    }
+
+    /// An earlier connection does not replace a later one.
+    fn check_replacement(&mut self, replaced: usize) -> Check {
+        let Client { room, user, .. } = self.clients[replaced];
+        let roster = (format!("p1:r:{room}"), format!("u:{user}"));
+        let place = self.execute(cmd("HGET").arg(roster.0).arg(roster.1));
+        let Value::BulkString(place) = place else {
+            return Ok(());
+        };
+        let place = String::from_utf8(place).unwrap();
+        let words: Vec<&str> = place.split(' ').collect();
+        let connection = ConnectionId::new(words[1].parse().unwrap()).unwrap();
+        let winner = self.client_at(self.ids[words[0]], room, connection);
+        let winner = winner.ok_or("the roster lists no client")?;
+        let is_earlier = self.clients[winner].is_admitted
+            && self.clients[winner].admitted_at < self.clients[replaced].entered_at;
+        if is_earlier {
+            return Err(format!(
+                "client {replaced} is replaced by the earlier client {winner}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn client_at(&self, index: usize, room: &str, connection: ConnectionId) -> Option<usize> {
+        let is_it = |client: &Client| {
+            client.node == index && client.room == room && client.connection == connection
+        };
+        self.clients.iter().rposition(is_it)
+    }
+
+    /// The client of a user whom a node takes for a member, and the place.
+    fn client_of(&self, index: usize, name: &str, user: &str) -> Option<(usize, String)> {
+        let room = self.nodes[index].rooms.get(name)?;
+        let mut members = room.remote_members();
+        if let Some((_, place)) = members.find(|(other, _)| ***other == *user) {
+            let client = self.client_at(self.ids[&place.node], name, place.connection)?;
+            return Some((client, format!("{} {}", place.node, place.age)));
+        }
+        let is_it = |client: &Client| {
+            let is_here = client.node == index && client.room == name && client.user == user;
+            is_here && client.is_open && client.is_admitted
+        };
+        let client = self.clients.iter().rposition(is_it)?;
+        Some((client, self.nodes[index].node.id().to_string()))
+    }
+
+    fn deliver(
+        &mut self,
+        index: usize,
+        room: &str,
+        connection: ConnectionId,
+        frame: &[u8],
+    ) -> Check {
+        let Some(client) = self.client_at(index, room, connection) else {
+            return Ok(());
+        };
+        if !self.clients[client].is_open {
+            return Ok(());
+        }
+        let frame: serde_json::Value = serde_json::from_slice(frame).unwrap();
+        let user = frame["from"].as_str().unwrap().to_owned();
+        match frame["type"].as_str() {
+            Some("user-joined") => self.joined(index, room, client, user),
+            Some("user-left") => {
+                self.notified += 1;
+                match self.clients[client].known.remove(&user) {
+                    Some(_) => Ok(()),
+                    None => Err(format!("client {client} sees an unknown {user} leave")),
+                }
+            }
+            _ => self.received(client, &user, &frame),
+        }
+    }
+
+    fn joined(&mut self, index: usize, room: &str, client: usize, user: String) -> Check {
+        self.notified += 1;
+        let (other, id) = self.client_of(index, room, &user).ok_or(format!(
+            "client {client} sees {user} join, who is no member"
+        ))?;
+        let known = Known {
+            client: other,
+            offers: true,
+        };
+        // A node that enters anew learns of all others again.
+        let own = self.nodes[index].node.id();
+        let pair = if self.is_calm {
+            String::new()
+        } else {
+            format!("{id} {own}")
+        };
+        if !self.clients[client].offered.insert((other, pair)) {
+            return Err(format!("client {client} sees client {other} join twice"));
+        }
+        match self.clients[client].known.insert(user.clone(), known) {
+            None => Ok(()),
+            Some(_) => Err(format!("client {client} sees a known {user} join")),
+        }
+    }
+
+    fn received(&mut self, client: usize, user: &str, frame: &serde_json::Value) -> Check {
+        let sender = frame["c"].as_u64().unwrap() as usize;
+        let number = frame["n"].as_u64().unwrap();
+        if self.clients[sender].user != user {
+            return Err(format!(
+                "client {client} receives a frame of {sender} from {user}"
+            ));
+        }
+        self.clients[client].received.insert(number);
+        match self.clients[client].last.insert(sender, number) {
+            Some(last) if last >= number => Err(format!(
+                "client {client} receives frame {number} of client {sender} after {last}"
+            )),
+            _ => Ok(()),
+        }
+    }
+}

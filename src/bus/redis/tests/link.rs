@@ -1,0 +1,211 @@
+//! A node on real connections.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redis::cmd;
+
+use super::server;
+use crate::bus::redis::{Link, Output, Script, Server, Settings};
+use crate::clock;
+use crate::room::{ConnectionId, Effect, Input, Limits, Request, Room};
+use crate::tls::{Verification, client_config};
+
+/// A node with one room.
+struct Peer {
+    link: Link,
+    room: Mutex<Room>,
+    /// The texts that the connections received.
+    received: Mutex<BTreeMap<ConnectionId, Vec<String>>>,
+    admitted: Mutex<Vec<ConnectionId>>,
+    answers: Mutex<BTreeMap<u64, Option<String>>>,
+}
+
+impl Peer {
+    fn start(name: &str, url: &str) -> Arc<Peer> {
+        let settings = Settings {
+            name: name.to_owned(),
+            prefix: "p1:".to_owned(),
+            lease: Duration::from_secs(10),
+            about: String::new(),
+        };
+        let link = Link::new(settings, [name.len() as u8; 32]);
+        let mut room = Room::new("lobby", Limits::UNLIMITED);
+        room.connect(link.id(), ConnectionId::new(1).unwrap());
+        let peer = Arc::new(Peer {
+            link,
+            room: Mutex::new(room),
+            received: Mutex::default(),
+            admitted: Mutex::default(),
+            answers: Mutex::default(),
+        });
+        let tls = client_config(Verification::None, None).unwrap();
+        let server = Server::new(url, &tls).unwrap();
+        let running = peer.clone();
+        tokio::spawn(async move {
+            let peer = running.clone();
+            let carry_out = move |output| peer.carry_out(output);
+            running.link.run(&server, carry_out, |_| {}).await;
+        });
+        peer
+    }
+
+    fn carry_out(&self, output: Output) {
+        match output {
+            Output::Roster { event, .. } => {
+                self.with_room(|room, effects| room.apply(event, effects));
+            }
+            Output::Frame { node, frame, .. } => self.with_room(|room, effects| {
+                room.receive_remote(&node, &frame, effects);
+            }),
+            Output::Restate { .. } => self.with_room(|room, _| room.restate()),
+            Output::RosterLost => {
+                self.with_room(|room, _| room.roster_lost());
+                self.link.rooms_visited();
+            }
+            Output::Fenced { node } => {
+                self.with_room(|room, effects| room.fenced(node, effects));
+                self.link.rooms_visited();
+            }
+            Output::EventsLost => self.with_room(|room, _| room.events_lost()),
+            Output::NodesRestated { nodes, .. } => self.with_room(|room, effects| {
+                room.nodes_restated(|node| nodes.contains(node), effects);
+            }),
+            Output::ForgetUnconfirmed => {
+                let mut nodes = Vec::new();
+                self.with_room(|room, effects| nodes = room.forget_unconfirmed(effects));
+                self.link.abandon(nodes);
+            }
+            Output::Answer { ticket, value } => {
+                self.answers.lock().unwrap().insert(ticket, value);
+            }
+        }
+    }
+
+    fn with_room(&self, work: impl FnOnce(&mut Room, &mut Vec<Effect>)) {
+        let mut effects = Vec::new();
+        let mut room = self.room.lock().unwrap();
+        work(&mut room, &mut effects);
+        for effect in effects {
+            if let Effect::Deliver {
+                connection, frame, ..
+            } = effect
+            {
+                let text = String::from_utf8(frame.to_vec()).unwrap();
+                self.received
+                    .lock()
+                    .unwrap()
+                    .entry(connection)
+                    .or_default()
+                    .push(text);
+            }
+        }
+        let requests = room.take_requests();
+        for request in &requests {
+            if let Request::Admitted { connection } = request {
+                self.admitted.lock().unwrap().push(*connection);
+            }
+        }
+        self.link.request(&Arc::from("lobby"), requests);
+    }
+
+    async fn enter(&self, user: &str) -> ConnectionId {
+        let now = clock::now().mono;
+        let connection = self.room.lock().unwrap().enter(user, now);
+        self.with_room(|_, _| {});
+        wait_until(|| self.admitted.lock().unwrap().contains(&connection)).await;
+        connection
+    }
+
+    fn send(&self, connection: ConnectionId, to: &str, number: u32) {
+        let text = format!(r#"{{"type":"offer","from":"","roomId":"","to":"{to}","n":{number}}}"#);
+        self.with_room(|room, effects| {
+            room.receive(connection, Input::Text(&text), clock::now().mono, effects);
+        });
+    }
+
+    fn received(&self, connection: ConnectionId) -> Vec<String> {
+        self.received
+            .lock()
+            .unwrap()
+            .get(&connection)
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
+async fn wait_until(mut is_true: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_true() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("it never became true");
+}
+
+#[tokio::test]
+async fn frames_between_nodes_arrive_in_order_although_connections_are_killed() {
+    let redis = server::Server::start();
+    let url = redis.database();
+    let [near, far] = ["near", "far-away"].map(|name| Peer::start(name, &url));
+    let bob = far.enter("bob").await;
+    let alice = near.enter("alice").await;
+    wait_until(|| {
+        far.received(bob)
+            .iter()
+            .any(|text| text.contains("user-joined"))
+    })
+    .await;
+    assert_eq!(near.received(alice), [""; 0], "a newcomer receives nothing");
+    let mut admin = redis::Client::open(url).unwrap().get_connection().unwrap();
+    for number in 0..2000 {
+        near.send(alice, "bob", number);
+        if number % 500 == 250 {
+            let _: i64 = cmd("CLIENT")
+                .arg("KILL")
+                .arg("TYPE")
+                .arg("normal")
+                .query(&mut admin)
+                .unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let offers = || {
+        let received = far.received(bob);
+        received
+            .into_iter()
+            .filter(|text| text.contains("offer"))
+            .collect::<Vec<_>>()
+    };
+    wait_until(|| offers().len() >= 2000).await;
+    for (number, text) in offers().iter().enumerate() {
+        assert!(
+            text.contains(&format!("\"n\":{number}}}")),
+            "{text} is number {number}"
+        );
+    }
+    near.with_room(|room, effects| room.leave(alice, effects));
+    wait_until(|| far.received(bob).last().unwrap().contains("user-left")).await;
+    assert_eq!(near.link.counts().frames_dropped, 0);
+}
+
+#[tokio::test]
+async fn a_call_is_answered() {
+    let peer = Peer::start("near", &server::server().database());
+    wait_until(|| peer.link.is_available()).await;
+    let args = ["login:alice", "1000000", "1"].map(str::to_owned);
+    let tickets: Vec<u64> = (0..2)
+        .map(|_| peer.link.call(Script::Limit, args.to_vec()))
+        .collect();
+    wait_until(|| peer.answers.lock().unwrap().len() == 2).await;
+    let answers = peer.answers.lock().unwrap();
+    assert_eq!(answers[&tickets[0]].as_deref(), Some("0"));
+    assert!(
+        answers[&tickets[1]]
+            .as_deref()
+            .is_some_and(|wait| wait != "0")
+    );
+}

@@ -1,0 +1,160 @@
+//! Single scripts.
+
+use std::sync::Arc;
+
+use redis::{Connection, ConnectionLike, Value, cmd};
+
+use super::world::{CLOCK, World};
+use crate::bus::redis::{Script, Scripts};
+
+const LEASE_MS: u64 = 10_000;
+
+/// A server with registered nodes.
+struct Fixture {
+    redis: Connection,
+    scripts: Arc<Scripts>,
+    world: String,
+    now_us: u64,
+}
+
+impl Fixture {
+    fn new(nodes: &[&str]) -> Fixture {
+        let scripts = Scripts::patched(&CLOCK);
+        let mut fixture = Fixture {
+            redis: World::connect(),
+            scripts,
+            world: String::new(),
+            now_us: 1_000_000,
+        };
+        for text in fixture.scripts.texts().to_vec() {
+            fixture.execute(cmd("SCRIPT").arg("LOAD").arg(text));
+        }
+        fixture.pass(0);
+        for node in nodes {
+            let args =
+                ["run", node, "world", "0", &LEASE_MS.to_string(), "", "1"].map(str::to_owned);
+            fixture.evaluate(Script::Register, &args);
+        }
+        fixture.world = "world run".to_owned();
+        fixture
+    }
+
+    fn pass(&mut self, microseconds: u64) {
+        self.now_us += microseconds;
+        let now = self.now_us;
+        self.execute(cmd("SET").arg("p1:now").arg(now));
+    }
+
+    fn evaluate(&mut self, script: Script, args: &[String]) -> Value {
+        let hash = self.scripts.hash(script).to_owned();
+        self.execute(cmd("EVALSHA").arg(hash).arg(0).arg("p1:").arg(args))
+    }
+
+    /// Runs a script as a node.
+    fn call(&mut self, node: &str, script: Script, args: &[&str]) -> Value {
+        let mut all = vec![self.world.clone(), node.to_owned()];
+        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self.evaluate(script, &all)
+    }
+
+    fn execute(&mut self, command: &redis::Cmd) -> Value {
+        self.redis
+            .req_packed_command(&command.get_packed_command())
+            .unwrap()
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::BulkString(text.as_bytes().to_vec())
+}
+
+#[test]
+fn a_room_stays_on_its_relay_node_while_that_lives() {
+    let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
+    let place = |fixture: &mut Fixture, node: &str| {
+        fixture.call("n1.a", Script::Place, &["lobby", node, "3600"])
+    };
+    assert_eq!(place(&mut fixture, "n2.a"), text("n2.a"));
+    assert_eq!(place(&mut fixture, "n1.a"), text("n2.a"));
+    fixture.call("n1.a", Script::Evict, &["n2.a", "any"]);
+    assert_eq!(place(&mut fixture, "n1.a"), text("n1.a"));
+}
+
+#[test]
+fn a_limit_has_a_burst_and_a_rate() {
+    let mut fixture = Fixture::new(&["n1.a"]);
+    let take = |fixture: &mut Fixture| {
+        fixture.call("n1.a", Script::Limit, &["login:alice", "1000000", "3"])
+    };
+    let first: Vec<Value> = (0..4).map(|_| take(&mut fixture)).collect();
+    let wait = Value::Int(1_000_000);
+    assert_eq!(first, [Value::Int(0), Value::Int(0), Value::Int(0), wait]);
+    fixture.pass(1_000_000);
+    assert_eq!(take(&mut fixture), Value::Int(0));
+    assert_eq!(take(&mut fixture), Value::Int(1_000_000));
+}
+
+#[test]
+fn a_node_is_evicted_after_its_lease_in_steps_of_fifty_rooms() {
+    let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
+    for number in 1..=120u64 {
+        let room = format!("room-{number}");
+        fixture.call(
+            "n2.a",
+            Script::Enter,
+            &[&number.to_string(), &room, "alice", "7"],
+        );
+    }
+    let evict = |fixture: &mut Fixture| fixture.call("n1.a", Script::Evict, &["n2.a", "expired"]);
+    assert_eq!(evict(&mut fixture), Value::Int(0));
+    fixture.pass(LEASE_MS * 1000);
+    let steps: Vec<Value> = (0..3).map(|_| evict(&mut fixture)).collect();
+    assert_eq!(steps, [Value::Int(70), Value::Int(20), Value::Int(0)]);
+    let fenced = fixture.call("n2.a", Script::Enter, &["121", "lobby", "alice", "8"]);
+    assert_eq!(fenced, text("FENCED"));
+    let left: Vec<String> = cmd("KEYS")
+        .arg("p1:[rmi]:*")
+        .query(&mut fixture.redis)
+        .unwrap();
+    assert_eq!(left, ["p1:i:n1.a"]);
+}
+
+#[test]
+fn a_late_registration_changes_nothing() {
+    let mut fixture = Fixture::new(&["n1.a"]);
+    fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "7"]);
+    let again = ["run", "n1.a", "world", "0", "10000", "", "1"].map(str::to_owned);
+    assert_eq!(fixture.evaluate(Script::Register, &again), text("LATE"));
+    let repeated = fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "8"]);
+    assert_eq!(repeated, text("OK"));
+    let members: u64 = cmd("HGET")
+        .arg("p1:m:lobby")
+        .arg("n1.a")
+        .query(&mut fixture.redis)
+        .unwrap();
+    assert_eq!(members, 1);
+    let skipped = fixture.call("n1.a", Script::Enter, &["3", "lobby", "bob", "9"]);
+    assert_eq!(skipped, text("GAP"));
+}
+
+#[test]
+fn after_three_replacements_in_a_minute_on_any_node_the_established_connection_stays() {
+    let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
+    let enter = |fixture: &mut Fixture, node: &str, number: &str, connection: &str| {
+        fixture.call(node, Script::Enter, &[number, "lobby", "alice", connection]);
+        let place: String = cmd("HGET")
+            .arg("p1:r:lobby")
+            .arg("u:alice")
+            .query(&mut fixture.redis)
+            .unwrap();
+        place.rsplit_once(' ').unwrap().0.to_owned()
+    };
+    assert_eq!(enter(&mut fixture, "n1.a", "1", "1"), "n1.a 1");
+    assert_eq!(enter(&mut fixture, "n2.a", "1", "2"), "n2.a 2");
+    fixture.pass(10_000_000);
+    assert_eq!(enter(&mut fixture, "n1.a", "2", "3"), "n1.a 3");
+    assert_eq!(enter(&mut fixture, "n2.a", "2", "4"), "n2.a 4");
+    assert_eq!(enter(&mut fixture, "n1.a", "3", "5"), "n2.a 4");
+    fixture.pass(50_000_000);
+    assert_eq!(enter(&mut fixture, "n1.a", "4", "6"), "n1.a 6");
+}

@@ -1,0 +1,298 @@
+//! A room of several nodes: its connections, requests and frames.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::remote::{Entering, Listed, Remote, RemoteMember, Standing};
+use super::{Effect, Room, deliver};
+use crate::clock::Mono;
+use crate::room::envelope::{Envelope, quoted};
+use crate::room::roster::{NodeId, Place, RemoteFrame, Request, StatedMember};
+use crate::room::rule::{Rule, applies};
+use crate::room::{CloseCode, ConnectionId, DropReason, Kind};
+
+impl Room {
+    /// Makes an empty room one of several nodes. Its connections are numbered from `first`; a room that was
+    /// dropped and is created again needs greater numbers.
+    pub fn connect(&mut self, node: NodeId, first: ConnectionId) {
+        self.next = first.0;
+        self.remote = Some(Box::new(Remote {
+            node,
+            standing: Standing::Unlisted,
+            seq: 0,
+            is_new_roster: false,
+            restates: 0,
+            listed: HashMap::new(),
+            entering: HashMap::new(),
+            members: HashMap::new(),
+            ended: HashSet::new(),
+            requests: Vec::new(),
+        }));
+    }
+
+    /// Adds a connection to a room of several nodes, in place of [`Room::join`]. It is a member after
+    /// [`Request::Admitted`], unless it is closed before.
+    pub fn enter(&mut self, user: &str, now: Mono) -> ConnectionId {
+        self.latest = now;
+        self.used_by_user.retain(|_, used| !used.is_idle(now));
+        let connection = ConnectionId(self.next);
+        self.next = self.next.saturating_add(1);
+        let user: Arc<str> = Arc::from(user);
+        let used = self.used_by_user.remove(&user).unwrap_or_default();
+        if let Some(remote) = &mut self.remote {
+            let is_requested = remote.standing != Standing::Stale;
+            remote.requests.push(if is_requested {
+                let user = user.clone();
+                Request::Enter { user, connection }
+            } else {
+                Request::Resync
+            });
+            remote.entering.insert(
+                connection,
+                Entering {
+                    user,
+                    used,
+                    is_requested,
+                    is_stated: false,
+                },
+            );
+        }
+        connection
+    }
+
+    /// Takes the queued requests.
+    pub fn take_requests(&mut self) -> Vec<Request> {
+        let remote = self.remote.as_mut();
+        remote.map_or_else(Vec::new, |remote| std::mem::take(&mut remote.requests))
+    }
+
+    /// The members on other nodes, in no order.
+    pub fn remote_members(&self) -> impl Iterator<Item = (&Arc<str>, &Place)> {
+        let members = self.remote.iter().flat_map(|remote| &remote.members);
+        members.map(|(user, member)| (user, &member.place))
+    }
+
+    /// Records that the roster is empty or unknown, as after a restart of the server that keeps it. Members on
+    /// other nodes count as connected until their node restates them, or [`Room::forget_unconfirmed`].
+    pub fn roster_lost(&mut self) {
+        let Some(remote) = &mut self.remote else {
+            return;
+        };
+        for member in remote.members.values_mut() {
+            member.is_confirmed = false;
+        }
+        self.forget_entries();
+    }
+
+    /// Records that this node was evicted and continues as `node`: the other nodes removed its members, so
+    /// these see the members of other nodes leave, and then enter anew.
+    pub fn fenced(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
+        let Some(remote) = &mut self.remote else {
+            return;
+        };
+        remote.node = node;
+        let gone: Vec<Arc<str>> = remote.members.drain().map(|(user, _)| user).collect();
+        for user in gone {
+            self.notify_all("user-left", &quoted(&user), effects);
+        }
+        self.forget_entries();
+    }
+
+    fn forget_entries(&mut self) {
+        let Some(remote) = &mut self.remote else {
+            return;
+        };
+        remote.is_new_roster = true;
+        for entering in remote.entering.values_mut() {
+            entering.is_requested = false;
+            entering.is_stated = false;
+        }
+        let by_user = &self.by_user;
+        let is_member =
+            |user: &Arc<str>, listed: &mut Listed| by_user.get(user) == Some(&listed.connection);
+        remote.listed.retain(is_member);
+        let stays =
+            |request: &Request| matches!(request, Request::Send { .. } | Request::Admitted { .. });
+        remote.requests.retain(stays);
+        let is_used = !remote.listed.is_empty() || !remote.entering.is_empty();
+        if is_used || !remote.members.is_empty() {
+            remote.lose_track();
+        } else {
+            remote.standing = Standing::Unlisted;
+        }
+    }
+
+    /// Records that events may be missing: the room restates its members.
+    pub fn events_lost(&mut self) {
+        let Some(remote) = &mut self.remote else {
+            return;
+        };
+        let is_used = !remote.is_idle();
+        if is_used && remote.standing != Standing::Stale {
+            remote.lose_track();
+        }
+    }
+
+    /// Requests [`Request::Restate`] if the room needs it, and the entries that waited for it.
+    pub fn restate(&mut self) {
+        let Some(remote) = &mut self.remote else {
+            return;
+        };
+        if remote.standing != Standing::Stale {
+            return;
+        }
+        remote.standing = Standing::Restating;
+        // A member that the current roster listed, and does not any more, left or was replaced.
+        let is_new =
+            std::mem::take(&mut remote.is_new_roster) || !applies(Rule::MembersAreListedOnce);
+        let mut members: Vec<StatedMember> = remote
+            .listed
+            .iter()
+            .map(|(user, listed)| StatedMember {
+                user: user.clone(),
+                connection: listed.connection,
+                age: is_new.then_some(listed.age),
+            })
+            .collect();
+        let mut waiting = Vec::new();
+        for (connection, entering) in &mut remote.entering {
+            let (user, connection) = (entering.user.clone(), *connection);
+            if entering.is_requested {
+                entering.is_stated = true;
+                members.push(StatedMember {
+                    user,
+                    connection,
+                    age: None,
+                });
+            } else {
+                entering.is_requested = true;
+                waiting.push((connection, user));
+            }
+        }
+        members.sort_unstable_by(|one, other| one.user.cmp(&other.user));
+        remote.restates += 1;
+        remote.requests.push(Request::Restate {
+            number: remote.restates,
+            members,
+        });
+        waiting.sort_unstable();
+        let enter = |(connection, user)| Request::Enter { user, connection };
+        remote.requests.extend(waiting.into_iter().map(enter));
+    }
+
+    /// Removes members that a lost roster listed and that the current one does not, on nodes that restated all
+    /// their members.
+    pub fn nodes_restated(
+        &mut self,
+        is_restated: impl Fn(&NodeId) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let listed = |remote: &Remote| remote.standing == Standing::Listed;
+        if self.remote.as_deref().is_some_and(listed) {
+            self.remove_remote(
+                |_, m| !m.is_confirmed && is_restated(&m.place.node),
+                effects,
+            );
+        }
+    }
+
+    /// Removes members that no node restated in time. Returns their nodes, which must not restate them later:
+    /// evict them.
+    pub fn forget_unconfirmed(&mut self, effects: &mut Vec<Effect>) -> Vec<NodeId> {
+        let members = self
+            .remote
+            .iter()
+            .flat_map(|remote| remote.members.values());
+        let unconfirmed = members.filter(|member| !member.is_confirmed);
+        let mut nodes: Vec<NodeId> = unconfirmed.map(|m| m.place.node.clone()).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        self.remove_remote(|_, member| !member.is_confirmed, effects);
+        nodes
+    }
+
+    /// Delivers a frame of a member on another node. Returns the number of copies; none if the sender or the
+    /// receiver is no member any more.
+    pub fn receive_remote(
+        &self,
+        node: &NodeId,
+        sent: &RemoteFrame,
+        effects: &mut Vec<Effect>,
+    ) -> usize {
+        let sender = self.remote.as_ref().and_then(|r| r.members.get(&sent.user));
+        let is_sender =
+            |m: &&RemoteMember| m.place.node == *node && m.place.connection == sent.from;
+        let Some(sender) = sender.filter(is_sender) else {
+            return 0;
+        };
+        let before = effects.len();
+        let targets = self
+            .members
+            .keys()
+            .filter(|one| sent.to.is_none_or(|to| to == **one));
+        effects.extend(targets.map(|one| deliver(*one, &sent.frame, Some(sender.local))));
+        effects.len() - before
+    }
+
+    /// Relays a message to a member on another node.
+    pub(super) fn relay_to_node(
+        &mut self,
+        sender: ConnectionId,
+        to: &str,
+        envelope: &Envelope<'_>,
+    ) -> Result<(Kind, usize), DropReason> {
+        let (Some(remote), Some(member)) = (&mut self.remote, self.members.get(&sender)) else {
+            return Err(DropReason::NoSuchTarget);
+        };
+        let target = remote.members.get(to).ok_or(DropReason::NoSuchTarget)?;
+        let frame = RemoteFrame {
+            user: member.user.clone(),
+            from: sender,
+            to: Some(target.place.connection),
+            frame: envelope.rewrite(&member.quoted, &self.id),
+        };
+        let node = target.place.node.clone();
+        remote.requests.push(Request::Send { node, frame });
+        Ok((envelope.kind, 1))
+    }
+
+    /// Closes the connection of a user that waits for its entry.
+    pub(super) fn close_entering(
+        &mut self,
+        user: &str,
+        code: CloseCode,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(remote) = &mut self.remote else {
+            return false;
+        };
+        let of_user = remote
+            .entering
+            .iter()
+            .filter(|(_, entering)| *entering.user == *user);
+        let connections: Vec<ConnectionId> = of_user.map(|(id, _)| *id).collect();
+        for &connection in &connections {
+            effects.push(Effect::Close { connection, code });
+            remote.cancel(connection);
+        }
+        !connections.is_empty()
+    }
+
+    /// Requests the departure of all members, before they are closed.
+    pub(super) fn leave_roster(&mut self, code: CloseCode, effects: &mut Vec<Effect>) {
+        let Some(remote) = &mut self.remote else {
+            return;
+        };
+        for (connection, member) in &self.members {
+            remote.leave(&member.user, *connection);
+        }
+        let entering: Vec<ConnectionId> = remote.entering.keys().copied().collect();
+        for connection in entering {
+            effects.push(Effect::Close { connection, code });
+            remote.cancel(connection);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! The members of a room on other nodes, and the room's place in the roster.
+//!
+//! The room acts on the events of the roster alone when somebody enters, so that all nodes have one order.
+//! A departure takes effect at once on its own node, because it must also do so while the roster is away.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::room::ConnectionId;
+use crate::room::limits::UsedBudgets;
+use crate::room::roster::{NodeId, Place, RemoteFrame, Request};
+
+/// Replaced connections that a room remembers.
+const MAX_ENDED: usize = 4096;
+
+/// The room's knowledge of the roster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The roster lists no member of this node, and sends no events.
+    Unlisted,
+    /// The roster is unknown until the room restates its members.
+    Stale,
+    /// The room restated its members, and waits for the snapshot.
+    Restating,
+    /// The room follows the events.
+    Listed,
+}
+
+#[derive(Debug)]
+pub(super) struct Remote {
+    /// This node.
+    pub node: NodeId,
+    pub standing: Standing,
+    /// The number of the last event.
+    pub seq: u64,
+    /// Whether the current roster has yet to learn of the members.
+    pub is_new_roster: bool,
+    /// The number of the last [`Request::Restate`].
+    pub restates: u64,
+    /// The entries of this node in the roster. An entry may outlive its connection until the roster confirms
+    /// the departure.
+    pub listed: HashMap<Arc<str>, Listed>,
+    pub entering: HashMap<ConnectionId, Entering>,
+    /// The members on other nodes.
+    pub members: HashMap<Arc<str>, RemoteMember>,
+    /// Connections on other nodes that were replaced. After the roster is lost, a node may restate one of them
+    /// because it did not learn of that.
+    pub ended: HashSet<Place>,
+    pub requests: Vec<Request>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listed {
+    pub connection: ConnectionId,
+    pub age: u64,
+}
+
+/// A connection that waits for its entry in the roster.
+#[derive(Debug)]
+pub(super) struct Entering {
+    pub user: Arc<str>,
+    pub used: UsedBudgets,
+    /// Whether [`Request::Enter`] was sent to the current roster.
+    pub is_requested: bool,
+    /// Whether it was stated since. If the snapshot lacks it, it lost its place.
+    pub is_stated: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct RemoteMember {
+    pub place: Place,
+    /// Stands for the connection in [`Effect::Deliver`].
+    pub local: ConnectionId,
+    /// Whether the current roster lists the member.
+    pub is_confirmed: bool,
+}
+
+impl Remote {
+    /// Whether the room may be dropped.
+    pub(super) fn is_idle(&self) -> bool {
+        self.standing == Standing::Unlisted && self.entering.is_empty() && self.requests.is_empty()
+    }
+
+    /// Records that a member left.
+    pub(super) fn leave(&mut self, user: &Arc<str>, connection: ConnectionId) {
+        let is_listed = |listed: &Listed| listed.connection == connection;
+        if !self.listed.get(user).is_some_and(is_listed) {
+            return; // Another connection took the place.
+        }
+        if self.standing == Standing::Stale {
+            self.listed.remove(user);
+        } else {
+            self.request_leave(user.clone(), connection);
+        }
+    }
+
+    /// Records that a connection ended before it entered.
+    pub(super) fn cancel(&mut self, connection: ConnectionId) {
+        if let Some(entering) = self.entering.remove(&connection)
+            && entering.is_requested
+        {
+            self.request_leave(entering.user, connection);
+        }
+    }
+
+    pub(super) fn request_leave(&mut self, user: Arc<str>, connection: ConnectionId) {
+        self.requests.push(Request::Leave { user, connection });
+    }
+
+    /// Queues a frame for all members on other nodes; returns their number.
+    pub(super) fn send_to_all(
+        &mut self,
+        user: &Arc<str>,
+        from: ConnectionId,
+        frame: &Bytes,
+    ) -> usize {
+        let nodes: HashSet<&NodeId> = self.members.values().map(|m| &m.place.node).collect();
+        self.requests
+            .extend(nodes.into_iter().map(|node| Request::Send {
+                node: node.clone(),
+                frame: RemoteFrame {
+                    user: user.clone(),
+                    from,
+                    to: None,
+                    frame: frame.clone(),
+                },
+            }));
+        self.members.len()
+    }
+
+    pub(super) fn age_of(&self, user: &Arc<str>) -> u64 {
+        self.listed.get(user).map_or(0, |listed| listed.age)
+    }
+
+    pub(super) fn place(&self, connection: ConnectionId, age: u64) -> Place {
+        Place {
+            age,
+            node: self.node.clone(),
+            connection,
+        }
+    }
+
+    pub(super) fn remember_ended(&mut self, place: Place) {
+        if self.ended.len() >= MAX_ENDED {
+            self.ended.clear();
+        }
+        self.ended.insert(place);
+    }
+
+    pub(super) fn lose_track(&mut self) {
+        self.standing = Standing::Stale;
+        self.requests.push(Request::Resync);
+    }
+}

@@ -1,0 +1,118 @@
+//! Events of the roster, and requests to it.
+//!
+//! The roster of a room lists each user's connection and its node. One place orders its changes and numbers
+//! them: each is a [`RosterEvent`] to every node with members in the room, including the node that caused it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ConnectionId;
+
+/// A node during one incarnation, as `name.incarnation`. A node that was evicted returns with another one.
+pub type NodeId = Arc<str>;
+
+/// A connection of a user in the roster.
+///
+/// Places are ordered by age: of two members the older one is notified of the newer one. The other fields
+/// only decide between equal ages.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Grows with each entry into the room.
+    pub age: u64,
+    pub node: NodeId,
+    pub connection: ConnectionId,
+}
+
+/// A line of the roster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub user: Arc<str>,
+    pub place: Place,
+}
+
+/// A change of the roster, or an answer to a [`Request`]. `seq` numbers the changes of the room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RosterEvent {
+    /// A user entered, and replaces the user's earlier connection.
+    Entered {
+        seq: u64,
+        user: Arc<str>,
+        /// `None` if the node of the new connection was evicted: only the earlier connection ends.
+        place: Option<Place>,
+        /// The whole roster, if this is the first member on the receiving node.
+        roster: Option<Vec<Entry>>,
+    },
+    Left {
+        seq: u64,
+        user: Arc<str>,
+        node: NodeId,
+        connection: ConnectionId,
+    },
+    /// All members on a node left, because the node was evicted.
+    NodeGone { seq: u64, node: NodeId },
+    /// All members on a node, which restated them.
+    Restated {
+        seq: u64,
+        node: NodeId,
+        members: Vec<Entry>,
+        /// Users whose earlier connections ended, and whose new ones are not members for this node.
+        ended: Vec<Arc<str>>,
+    },
+    /// The whole roster, in answer to [`Request::Restate`].
+    Snapshot {
+        seq: u64,
+        /// Of the request.
+        number: u64,
+        roster: Vec<Entry>,
+    },
+    /// In answer to [`Request::Enter`]: the user's connections replaced each other too often.
+    Refused { connection: ConnectionId },
+}
+
+/// A member in a [`Request::Restate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatedMember {
+    pub user: Arc<str>,
+    pub connection: ConnectionId,
+    /// `None` for a connection that the roster keeps if it lists it, and does not list anew.
+    pub age: Option<u64>,
+}
+
+/// A request of a room to the roster and to other nodes. The order of requests must be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    Enter {
+        user: Arc<str>,
+        connection: ConnectionId,
+    },
+    Leave {
+        user: Arc<str>,
+        connection: ConnectionId,
+    },
+    /// Ends a connection on another node that was replaced before, and that its node stated again because it did
+    /// not learn of that.
+    End { user: Arc<str>, place: Place },
+    /// States all members of the room on this node.
+    Restate {
+        number: u64,
+        members: Vec<StatedMember>,
+    },
+    /// The room wants [`Room::restate`](super::Room::restate) to be called. Repeated if a user waits for it.
+    Resync,
+    /// Delivers a frame to members on another node.
+    Send { node: NodeId, frame: RemoteFrame },
+    /// The roster lists a connection: it is a member from now on.
+    Admitted { connection: ConnectionId },
+}
+
+/// A frame from a member on one node to members on another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteFrame {
+    pub user: Arc<str>,
+    /// The connection of `user`, on the sending node.
+    pub from: ConnectionId,
+    /// `None`: all members on the receiving node.
+    pub to: Option<ConnectionId>,
+    pub frame: Bytes,
+}
