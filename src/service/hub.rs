@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::outbox::Outbox;
 use super::room_entry::{ConnectionInfo, RoomEntry, limits, lock};
 use super::signaling_metrics::SignalingMetrics;
+use crate::bus::redis::Link;
 use crate::clock::{self, Mono};
 use crate::config::Signaling;
 use crate::metrics::Metrics;
@@ -22,6 +24,9 @@ use crate::token::Issue;
 
 /// Users who were connected before a restart are expected back for this long.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Timeout for the entry into a room of several nodes.
+const ENTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Rooms are spread over this many buckets, each with a lock.
 const BUCKET_COUNT: usize = 16;
@@ -42,6 +47,8 @@ pub struct Hub {
     pub(super) metrics: SignalingMetrics,
     /// The tasks of all connections.
     tasks: TaskTracker,
+    /// The other nodes, if there are several.
+    link: Option<Arc<Link>>,
 }
 
 /// A connection's place in a room. Dropping it leaves the room.
@@ -52,11 +59,19 @@ pub struct RoomHandle {
     connection: ConnectionId,
     /// Whether the client sent a close frame, as opposed to a lost connection.
     closed_by_client: bool,
+    /// Until the roster of several nodes lists the connection.
+    entered: Option<oneshot::Receiver<Result<(), CloseCode>>>,
 }
 
 impl Hub {
     pub fn new(settings: &Signaling, metrics: &Metrics) -> Arc<Hub> {
+        Hub::with_link(settings, metrics, None)
+    }
+
+    /// A hub of one of several nodes. [`cluster::run`](super::cluster::run) must run.
+    pub fn with_link(settings: &Signaling, metrics: &Metrics, link: Option<Arc<Link>>) -> Arc<Hub> {
         Arc::new(Hub {
+            link,
             limits: Mutex::new(limits(settings)),
             buckets: Default::default(),
             hasher: RandomState::new(),
@@ -290,6 +305,9 @@ impl Hub {
         if self.is_draining() {
             return Err(CloseCode::Restarting);
         }
+        if self.link.as_ref().is_some_and(|link| !link.is_available()) {
+            return Err(CloseCode::ConnectionError);
+        }
         let (room, entry) = match bucket.get_key_value(room) {
             Some((room, entry)) => (room.clone(), entry.clone()),
             None => {
@@ -300,7 +318,13 @@ impl Hub {
                 (id, entry)
             }
         };
-        let connection = lock(&entry).join(user, issue, resume, outbox)?;
+        let (connection, entered) = match &self.link {
+            None => (lock(&entry).join(user, issue, resume, outbox)?, None),
+            Some(_) => {
+                let (connection, entered) = lock(&entry).enter(user, issue, outbox);
+                (connection, Some(entered))
+            }
+        };
         self.metrics.connections.inc();
         Ok(RoomHandle {
             hub: self.clone(),
@@ -308,11 +332,16 @@ impl Hub {
             entry,
             connection,
             closed_by_client: false,
+            entered,
         })
     }
 
     /// Runs `work` on a room with connections, and carries out its effects.
-    fn with_room<T>(&self, room: &str, work: impl FnOnce(&mut RoomEntry) -> T) -> Option<T> {
+    pub(super) fn with_room<T>(
+        &self,
+        room: &str,
+        work: impl FnOnce(&mut RoomEntry) -> T,
+    ) -> Option<T> {
         let entry = lock(self.bucket(room)).get(room).cloned()?;
         let mut entry = lock(&entry);
         let result = work(&mut entry);
@@ -339,9 +368,41 @@ impl Hub {
         self.metrics.connections.dec();
     }
 
-    fn new_entry(&self, room: &str) -> RoomEntry {
-        let room = Room::new(room, *lock(&self.limits));
-        RoomEntry::new(room, self.metrics.lost.clone())
+    fn new_entry(&self, id: &str) -> RoomEntry {
+        let room = Room::new(id, *lock(&self.limits));
+        RoomEntry::new(
+            id.into(),
+            room,
+            self.link.clone(),
+            self.metrics.lost.clone(),
+        )
+    }
+
+    /// Runs `work` on a room, which is created if it does not exist, and carries out its effects.
+    pub(super) fn with_new_room(&self, id: &Arc<str>, work: impl FnOnce(&mut RoomEntry)) {
+        let mut bucket = lock(self.bucket(id));
+        let entry = bucket.entry(id.clone()).or_insert_with(|| {
+            self.metrics.rooms.inc();
+            Arc::new(Mutex::new(self.new_entry(id)))
+        });
+        let entry = entry.clone();
+        let mut entry = lock(&entry);
+        work(&mut entry);
+        entry.apply_effects();
+        if entry.room.is_empty() {
+            bucket.remove(id);
+            self.metrics.rooms.dec();
+        }
+    }
+
+    /// Runs `work` on every room, and carries out the effects.
+    pub(super) fn with_rooms(&self, mut work: impl FnMut(&mut RoomEntry)) {
+        for bucket in &self.buckets {
+            let rooms: Vec<Arc<str>> = lock(bucket).keys().cloned().collect();
+            for room in rooms {
+                self.with_new_room(&room, &mut work);
+            }
+        }
     }
 
     fn bucket(&self, room: &str) -> &Mutex<Rooms> {
@@ -353,6 +414,20 @@ impl RoomHandle {
     /// Records that the client sent a close frame: the user left, and did not lose the connection.
     pub fn mark_closed_by_client(&mut self) {
         self.closed_by_client = true;
+    }
+
+    /// Waits until the connection is a member on all nodes.
+    ///
+    /// # Errors
+    /// The close code, if the connection was closed before, or the other nodes cannot be reached.
+    pub async fn entered(&mut self) -> Result<(), CloseCode> {
+        let Some(entered) = self.entered.take() else {
+            return Ok(());
+        };
+        match tokio::time::timeout(ENTRY_TIMEOUT, entered).await {
+            Ok(Ok(entered)) => entered,
+            Ok(Err(_)) | Err(_) => Err(CloseCode::ConnectionError),
+        }
     }
 
     /// Passes an input of the connection to the room.

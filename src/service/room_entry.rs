@@ -4,16 +4,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
+use tokio::sync::oneshot;
 
 use super::outbox::Outbox;
+use crate::bus::redis::Link;
 use crate::clock;
 use crate::config::Signaling;
 use crate::rate::Limit;
-use crate::room::{CloseCode, ConnectionId, Effect, Join, Limits, Room};
+use crate::room::{CloseCode, ConnectionId, Effect, Join, Limits, Request, Room};
 use crate::token::Issue;
 
 /// A room, and the queues of its connections.
 pub(super) struct RoomEntry {
+    id: Arc<str>,
+    /// The other nodes, if there are several.
+    link: Option<Arc<Link>>,
     pub room: Room,
     pub connections: HashMap<ConnectionId, ConnectionEntry>,
     pub effects: Vec<Effect>,
@@ -28,6 +33,8 @@ pub(super) struct ConnectionEntry {
     pub issue: Issue,
     pub since: u64,
     outbox: Arc<Outbox>,
+    /// Until the roster of several nodes lists the connection.
+    entering: Option<oneshot::Sender<Result<(), CloseCode>>>,
 }
 
 /// A connection, as shown to admins.
@@ -41,8 +48,20 @@ pub struct ConnectionInfo {
 
 impl RoomEntry {
     /// An empty room. `dropped` counts frames that are dropped from full queues.
-    pub(super) fn new(room: Room, dropped: Counter) -> RoomEntry {
+    pub(super) fn new(
+        id: Arc<str>,
+        mut room: Room,
+        link: Option<Arc<Link>>,
+        dropped: Counter,
+    ) -> RoomEntry {
+        // Greater than the numbers of an earlier room with this id, which had no million entries a second.
+        let first = clock::now().mono.0 / 1000;
+        if let Some((link, first)) = link.as_ref().zip(ConnectionId::new(first.max(1))) {
+            room.connect(link.id(), first);
+        }
         RoomEntry {
+            id,
+            link,
             room,
             connections: HashMap::new(),
             effects: Vec::new(),
@@ -70,12 +89,35 @@ impl RoomEntry {
                     issue,
                     since: now.unix,
                     outbox: outbox.clone(),
+                    entering: None,
                 };
                 self.connections.insert(connection, known);
                 self.apply_effects();
                 Ok(connection)
             }
         }
+    }
+
+    /// Adds a connection to a room of several nodes. It is a member when the receiver gets `Ok`.
+    pub(super) fn enter(
+        &mut self,
+        user: &str,
+        issue: Issue,
+        outbox: &Arc<Outbox>,
+    ) -> (ConnectionId, oneshot::Receiver<Result<(), CloseCode>>) {
+        let now = clock::now();
+        let (entering, entered) = oneshot::channel();
+        let known = ConnectionEntry {
+            user: user.into(),
+            issue,
+            since: now.unix,
+            outbox: outbox.clone(),
+            entering: Some(entering),
+        };
+        let connection = self.room.enter(user, now.mono);
+        self.connections.insert(connection, known);
+        self.apply_effects();
+        (connection, entered)
     }
 
     pub(super) fn apply_effects(&mut self) {
@@ -96,10 +138,41 @@ impl RoomEntry {
                 Effect::Close { connection, code } => {
                     if let Some(known) = self.connections.remove(&connection) {
                         known.outbox.close(code);
+                        if let Some(entering) = known.entering {
+                            let _ = entering.send(Err(code));
+                        }
                     }
                 }
             }
         }
+        if let Some(link) = self.link.clone() {
+            let requests = self.take_requests();
+            if !requests.is_empty() {
+                link.request(&self.id, requests);
+            }
+        }
+    }
+
+    /// Restates the members of this node.
+    pub(super) fn restate(&mut self, link: &Link) {
+        self.room.restate();
+        let requests = self.take_requests();
+        // Also without a request: the link waits for this answer.
+        link.request(&self.id, requests);
+    }
+
+    /// Takes the requests of the room, and reports the entries that it admitted.
+    fn take_requests(&mut self) -> Vec<Request> {
+        let requests = self.room.take_requests();
+        for request in &requests {
+            if let Request::Admitted { connection } = request
+                && let Some(known) = self.connections.get_mut(connection)
+                && let Some(entering) = known.entering.take()
+            {
+                let _ = entering.send(Ok(()));
+            }
+        }
+        requests
     }
 }
 

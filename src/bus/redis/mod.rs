@@ -14,7 +14,7 @@ mod records;
 mod scripts;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use link::Link;
 pub use node::{Counts, Node, Output, Settings};

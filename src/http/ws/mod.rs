@@ -144,13 +144,14 @@ impl Session {
         let admitted = self.verdict.as_ref().map_err(|code| *code)?;
         let outbox = Arc::new(Outbox::new(self.app.settings().config.signaling.max_queue));
         let hub = &self.app.hub;
-        let handle = hub.join(
+        let mut handle = hub.join(
             &self.room,
             &admitted.user,
             admitted.issue,
             self.resume,
             &outbox,
         )?;
+        handle.entered().await?;
         if hub.epoch() != self.epoch {
             // Access has changed since the verdict, possibly for this user.
             let (user, issue) = (&admitted.user, Some(admitted.issue));

@@ -11,4 +11,4 @@ mod scripts;
 mod world;
 
 #[path = "../../../../tests/support/redis.rs"]
-mod server;
+pub(crate) mod server;

@@ -1,0 +1,71 @@
+//! The rooms of one of several nodes: carries out what the bus returns.
+
+use std::sync::Arc;
+
+use super::hub::Hub;
+use super::room_entry::RoomEntry;
+use crate::bus::redis::{Link, LinkError, Output, Server};
+
+/// Connects to the other nodes, and carries out what they send, for ever.
+pub async fn run(hub: Arc<Hub>, link: Arc<Link>, server: Server) {
+    let carry_out = |output| carry_out(&hub, &link, output);
+    let lost = |error: LinkError| tracing::warn!(%error, "connection to Redis lost");
+    link.run(&server, carry_out, lost).await;
+}
+
+fn carry_out(hub: &Hub, link: &Link, output: Output) {
+    match output {
+        Output::Roster { room, event } => hub.with_new_room(&room, |entry| {
+            let RoomEntry { room, effects, .. } = entry;
+            room.apply(event, effects);
+        }),
+        Output::Frame { room, node, frame } => {
+            hub.with_room(&room, |entry| {
+                let RoomEntry { room, effects, .. } = entry;
+                room.receive_remote(&node, &frame, effects);
+            });
+        }
+        Output::Restate { room } => {
+            let restated = hub.with_room(&room, |entry| entry.restate(link));
+            if restated.is_none() {
+                link.request(&room, Vec::new());
+            }
+        }
+        Output::RosterLost => {
+            hub.with_rooms(|entry| entry.room.roster_lost());
+            link.rooms_visited();
+        }
+        Output::Fenced { node } => {
+            hub.with_rooms(|entry| {
+                let RoomEntry { room, effects, .. } = entry;
+                room.fenced(node.clone(), effects);
+            });
+            link.rooms_visited();
+        }
+        Output::EventsLost => hub.with_rooms(|entry| entry.room.events_lost()),
+        Output::NodesRestated { room, nodes } => {
+            let restated = |entry: &mut RoomEntry| {
+                let RoomEntry { room, effects, .. } = entry;
+                room.nodes_restated(|node| nodes.contains(node), effects);
+            };
+            match room {
+                Some(room) => drop(hub.with_room(&room, restated)),
+                None => hub.with_rooms(restated),
+            }
+        }
+        Output::ForgetUnconfirmed => {
+            let mut nodes = Vec::new();
+            hub.with_rooms(|entry| {
+                let RoomEntry { room, effects, .. } = entry;
+                nodes.extend(room.forget_unconfirmed(effects));
+            });
+            nodes.sort_unstable();
+            nodes.dedup();
+            link.abandon(nodes);
+        }
+        Output::Answer { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! Hubs of several nodes on a real Redis.
+
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::bus::redis::tests::server::server;
+use crate::bus::redis::{Link, Server, Settings};
+use crate::config::Signaling;
+use crate::metrics::Metrics;
+use crate::room::{CloseCode, Input, Outcome};
+use crate::service::{Hub, Outbox, RoomHandle};
+use crate::tls::{Verification, client_config};
+use crate::token::Issue;
+
+use super::*;
+
+/// Limit of a wait; a passing test never reaches it.
+const DEADLINE: Duration = Duration::from_secs(30);
+const ISSUE: Issue = Issue::Own { generation: 0 };
+
+struct Node {
+    hub: Arc<Hub>,
+    link: Arc<Link>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// A connection with what it has received.
+struct Client {
+    handle: RoomHandle,
+    outbox: Arc<Outbox>,
+    received: Vec<String>,
+    closed: Option<CloseCode>,
+}
+
+async fn start(name: &str, url: &str) -> Node {
+    let settings = Settings {
+        name: name.to_owned(),
+        prefix: "p1:".to_owned(),
+        lease: Duration::from_secs(2),
+        about: String::new(),
+    };
+    let link = Arc::new(Link::new(settings, rand::random()));
+    let hub = Hub::with_link(&Signaling::default(), &Metrics::new(), Some(link.clone()));
+    let tls = client_config(Verification::None, None).unwrap();
+    let server = Server::new(url, &tls).unwrap();
+    let task = tokio::spawn(run(hub.clone(), link.clone(), server));
+    let node = Node { hub, link, task };
+    eventually(|| node.link.is_available()).await;
+    node
+}
+
+async fn eventually(mut is_true: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_true() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting)
+        .await
+        .expect("in time");
+}
+
+impl Node {
+    async fn join(&self, user: &str) -> Client {
+        let outbox = Arc::new(Outbox::new(1000));
+        let mut handle = self.hub.join("lobby", user, ISSUE, false, &outbox).unwrap();
+        handle.entered().await.unwrap();
+        Client {
+            handle,
+            outbox,
+            received: Vec::new(),
+            closed: None,
+        }
+    }
+}
+
+impl Client {
+    async fn receives(&mut self, expected: &str) {
+        eventually(|| {
+            self.take();
+            self.received.iter().any(|frame| frame.contains(expected))
+        })
+        .await;
+        self.received.clear();
+    }
+
+    fn take(&mut self) {
+        let context = Context::from_waker(Waker::noop());
+        let each = |frame: Bytes| {
+            self.received
+                .push(String::from_utf8(frame.to_vec()).unwrap());
+        };
+        self.closed = self.outbox.take(&context, usize::MAX, each).close;
+    }
+
+    /// Returns the code with which the connection closes.
+    async fn close_code(&mut self) -> CloseCode {
+        eventually(|| {
+            self.take();
+            self.closed.is_some()
+        })
+        .await;
+        self.closed.unwrap()
+    }
+
+    fn send(&self, text: &str) -> Outcome {
+        self.handle.receive(Input::Text(text))
+    }
+}
+
+fn offer(from: &str, to: &str) -> String {
+    format!(
+        r#"{{"type":"offer","from":"{from}","to":"{to}","roomId":"lobby","n":"{from} to {to}"}}"#
+    )
+}
+
+#[tokio::test]
+async fn people_on_different_nodes_hear_of_each_other_and_exchange_frames() {
+    let url = server().database();
+    let (one, two) = (start("one", &url).await, start("two", &url).await);
+    let mut alice = one.join("alice").await;
+    let mut bob = two.join("bob").await;
+    alice.receives(r#""user-joined""#).await;
+    alice.send(&offer("alice", "bob"));
+    bob.receives("alice to bob").await;
+    bob.send(&offer("bob", "alice"));
+    alice.receives("bob to alice").await;
+    bob.take();
+    assert_eq!(bob.received, [""; 0], "the newer of two learns of nobody");
+    let mut carol = two.join("carol").await;
+    alice.receives(r#""user-joined""#).await;
+    bob.receives(r#""user-joined""#).await;
+    carol.send(r#"{"type":"ice-candidate","from":"carol","roomId":"lobby","n":"to all"}"#);
+    alice.receives("to all").await;
+    bob.receives("to all").await;
+    drop(bob);
+    alice.receives(r#""user-left""#).await;
+    carol.receives(r#""user-left""#).await;
+    for node in [&one, &two] {
+        assert_eq!(node.hub.occupied_rooms().len(), 1);
+    }
+    drop((alice, carol));
+    eventually(|| one.hub.occupied_rooms().is_empty() && two.hub.occupied_rooms().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_connection_on_another_node_replaces_the_earlier_one() {
+    let url = server().database();
+    let (one, two) = (start("one", &url).await, start("two", &url).await);
+    let mut earlier = one.join("alice").await;
+    let mut bob = two.join("bob").await;
+    earlier.receives(r#""user-joined""#).await;
+    let mut later = two.join("alice").await;
+    assert_eq!(earlier.close_code().await, CloseCode::Replaced);
+    drop(earlier);
+    bob.receives(r#""user-joined""#).await;
+    bob.send(&offer("bob", "alice"));
+    later.receives("bob to alice").await;
+    assert!(two.hub.close("lobby", "alice", CloseCode::Removed));
+    assert_eq!(later.close_code().await, CloseCode::Removed);
+}
+
+#[tokio::test]
+async fn members_of_a_node_that_ends_leave_after_its_lease() {
+    let url = server().database();
+    let (one, two) = (start("one", &url).await, start("two", &url).await);
+    let mut alice = one.join("alice").await;
+    let _bob = two.join("bob").await;
+    alice.receives(r#""user-joined""#).await;
+    two.task.abort();
+    alice.receives(r#""user-left""#).await;
+}
+
+#[tokio::test]
+async fn nobody_enters_without_redis() {
+    let settings = Settings {
+        name: "one".to_owned(),
+        prefix: String::new(),
+        lease: Duration::from_secs(2),
+        about: String::new(),
+    };
+    let link = Arc::new(Link::new(settings, [0; 32]));
+    let hub = Hub::with_link(&Signaling::default(), &Metrics::new(), Some(link));
+    let outbox = Arc::new(Outbox::new(1000));
+    let refused = hub.join("lobby", "alice", ISSUE, false, &outbox).err();
+    assert_eq!(refused, Some(CloseCode::ConnectionError));
+    assert!(hub.occupied_rooms().is_empty());
+}
