@@ -221,7 +221,56 @@ async fn bans_replace_each_other_and_tell_how_the_guest_came(fixture: Fixture) {
     assert_eq!(past, Err(BanError::Past));
 }
 
+/// Each column of a list in the field that has its name.
+async fn lists_name_rooms_people_and_times(fixture: Fixture) {
+    let store = &fixture.store;
+    let room = NewRoom {
+        id: Some("r".to_owned()),
+        name: "Room".to_owned(),
+        ..NewRoom::default()
+    };
+    store.create_room(room).await.unwrap();
+    let alice = NewUser {
+        name: "alice".to_owned(),
+        display_name: Some("Alice".to_owned()),
+        ..NewUser::default()
+    };
+    let alice = store.add_user(alice).await.unwrap().id;
+    fixture.join("r", &alice).await.unwrap();
+    let membership = store.memberships(&alice).await.unwrap().remove(0);
+    let named = (&*membership.room_id, &*membership.room_name);
+    assert_eq!((named, membership.joined_at), (("r", "Room"), NOW));
+    let ban = NewBan {
+        room_id: "r".to_owned(),
+        user_id: alice.clone(),
+        until: Some(NOW + 60),
+        reason: Some("noise".to_owned()),
+        keep_invite: false,
+    };
+    store.ban(ban, NOW).await.unwrap();
+    let ban = store.bans("r", NOW, 10).await.unwrap().remove(0);
+    let expected = Ban {
+        user_id: alice,
+        name: "alice".to_owned(),
+        display_name: "Alice".to_owned(),
+        guest: false,
+        reason: Some("noise".to_owned()),
+        created_at: NOW,
+        until: Some(NOW + 60),
+    };
+    assert_eq!(ban, expected);
+    fixture.invite("r", Some(3)).await;
+    let invite = store.invites(None, NOW, 10).await.unwrap().remove(0);
+    let named = (&*invite.room_id, &*invite.room_name, invite.created_by);
+    assert_eq!(named, ("r", "Room", None));
+    assert_eq!(
+        (invite.expires_at - invite.created_at, invite.uses_left),
+        (3600, Some(3))
+    );
+}
+
 on_every_backend!(
+    lists_name_rooms_people_and_times,
     people_are_found_by_name_id_and_room,
     a_user_sees_public_rooms_own_ones_and_memberships,
     a_preview_shows_a_room_and_uses_no_invite_up,
