@@ -1,6 +1,7 @@
 //! The rooms of one of several nodes: carries out what the bus returns.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::hub::Hub;
 use super::room_entry::RoomEntry;
@@ -8,8 +9,17 @@ use crate::bus::redis::{Link, LinkError, Output, Server};
 
 /// Connects to the other nodes, and carries out what they send, for ever.
 pub async fn run(hub: Arc<Hub>, link: Arc<Link>, server: Server) {
-    let carry_out = |output| carry_out(&hub, &link, output);
-    let lost = |error: LinkError| tracing::warn!(%error, "connection to Redis lost");
+    // Once until Redis has answered: the connection is tried again five times a second.
+    let is_logged = AtomicBool::new(false);
+    let carry_out = |output| {
+        is_logged.store(false, Ordering::Relaxed);
+        carry_out(&hub, &link, output);
+    };
+    let lost = |error: LinkError| {
+        if !is_logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "connection to Redis lost");
+        }
+    };
     link.run(&server, carry_out, lost).await;
 }
 
