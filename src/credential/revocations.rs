@@ -38,8 +38,9 @@ impl RevokedSet {
         }
     }
 
-    /// Replaces the part that concerns these subjects by that of `current`.
-    fn replace_part(&mut self, subjects: &Subjects, current: &RevokedSet) {
+    /// Replaces the part that concerns these subjects, and returns the previous one.
+    fn replace_part(&mut self, subjects: &Subjects, part: RevokedSet) -> RevokedSet {
+        let previous = self.of(subjects);
         for user in &subjects.users {
             self.users.remove(user);
             self.generations.remove(user);
@@ -50,11 +51,11 @@ impl RevokedSet {
         for membership in &subjects.memberships {
             self.memberships.remove(membership);
         }
-        let part = current.of(subjects);
         self.users.extend(part.users);
         self.rooms.extend(part.rooms);
         self.memberships.extend(part.memberships);
         self.generations.extend(part.generations);
+        previous
     }
 }
 
@@ -202,18 +203,15 @@ impl Revocations {
         self.write(|revoked| revoked.rooms.insert(room.into()));
     }
 
-    /// Returns a copy of the current set.
-    pub fn snapshot(&self) -> RevokedSet {
-        self.inner
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Whether this is the current set.
+    pub fn is_current(&self, revoked: &RevokedSet) -> bool {
+        *self.inner.read().unwrap_or_else(PoisonError::into_inner) == *revoked
     }
 
-    /// Returns the part of the current set that concerns these subjects.
-    pub fn part(&self, subjects: &Subjects) -> RevokedSet {
+    /// Whether this is the part of the current set that concerns these subjects.
+    pub fn is_current_part(&self, subjects: &Subjects, part: &RevokedSet) -> bool {
         let revoked = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        revoked.of(subjects)
+        revoked.of(subjects) == *part
     }
 
     /// Replaces the set by that of the database, and returns the previous one.
@@ -221,9 +219,10 @@ impl Revocations {
         self.write(|known| std::mem::replace(known, revoked))
     }
 
-    /// Replaces the part of the set that concerns these subjects by that of the database.
-    pub fn replace_part(&self, subjects: &Subjects, revoked: &RevokedSet) {
-        self.write(|known| known.replace_part(subjects, revoked));
+    /// Replaces the part of the set that concerns these subjects by that of the database, and returns the previous
+    /// one.
+    pub fn replace_part(&self, subjects: &Subjects, part: RevokedSet) -> RevokedSet {
+        self.write(|known| known.replace_part(subjects, part))
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut RevokedSet) -> T) -> T {

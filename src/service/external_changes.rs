@@ -118,7 +118,7 @@ pub(super) async fn follow(
         if matches!(changed, Ok(Err(_))) {
             return;
         }
-        // Comes before connections are listed: a user who is just connecting is in no list yet.
+        // Before connections are listed: the list lacks a user who is connecting now.
         app.hub.invalidate();
         let mut found = Changes::default();
         if changed.is_ok() {
@@ -175,7 +175,14 @@ impl Follower<'_> {
             // Most changes revoke nothing. Without a guard, which would hold back every change of this process.
             let stored = read_revocations(&self.app.store, &self.changes).await?;
             add_rooms(self.revocations, &stored);
-            if self.known() != restricted(stored.revoked, &self.changes) {
+            let is_current = match &self.changes {
+                Changes::Everything => self.revocations.is_current(&stored.revoked),
+                Changes::Of(subjects) => {
+                    let part = stored.revoked.of(subjects);
+                    self.revocations.is_current_part(subjects, &part)
+                }
+            };
+            if !is_current {
                 self.apply_differences().await?;
             }
             self.changes = Changes::default();
@@ -199,12 +206,17 @@ impl Follower<'_> {
         // Again: this process may have changed the list, or the store, since.
         let stored = read_revocations(&self.app.store, &self.changes).await?;
         add_rooms(self.revocations, &stored);
-        let before = self.known();
-        let now = restricted(stored.revoked.clone(), &self.changes);
-        match &self.changes {
-            Changes::Everything => drop(self.revocations.replace(stored.revoked)),
-            Changes::Of(subjects) => self.revocations.replace_part(subjects, &stored.revoked),
-        }
+        let (before, now) = match &self.changes {
+            Changes::Everything => {
+                let before = self.revocations.replace(stored.revoked.clone());
+                (before, stored.revoked)
+            }
+            Changes::Of(subjects) => {
+                let now = stored.revoked.of(subjects);
+                let before = self.revocations.replace_part(subjects, now.clone());
+                (before, now)
+            }
+        };
         let restored = before.users.difference(&now.users).cloned();
         self.restored.extend(restored);
         self.restored.retain(|user| !now.users.contains(user));
@@ -222,14 +234,6 @@ impl Follower<'_> {
             self.app.apply(event, ChangeSource::AnotherProcess(lost));
         }
         Ok(())
-    }
-
-    /// The known revocations that the changes concern.
-    fn known(&self) -> RevokedSet {
-        match &self.changes {
-            Changes::Everything => self.revocations.snapshot(),
-            Changes::Of(subjects) => self.revocations.part(subjects),
-        }
     }
 
     /// Returns the connections of an event's users and rooms that have lost access. Those that cannot be
@@ -287,14 +291,6 @@ impl Follower<'_> {
         }];
         self.app.apply(event, ChangeSource::AnotherProcess(lost));
         Ok(())
-    }
-}
-
-/// The revocations that the changes concern.
-fn restricted(revoked: RevokedSet, changes: &Changes) -> RevokedSet {
-    match changes {
-        Changes::Everything => revoked,
-        Changes::Of(subjects) => revoked.of(subjects),
     }
 }
 

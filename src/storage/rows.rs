@@ -122,7 +122,7 @@ pub(super) fn membership<R: Columns>(row: &R) -> Result<Membership, R::Error> {
     })
 }
 
-/// Decodes the ended membership of a guest, who is a member of one room only: user, room and next generation.
+/// Decodes user, room and next generation of a guest's ended membership. A guest has one room only.
 pub(super) fn ended_guest<R: Columns>(row: &R) -> Result<EndedMembership, R::Error> {
     Ok(EndedMembership {
         user: row.value(0)?,

@@ -109,7 +109,7 @@ fn a_copy_needs_another_store_and_a_stopped_server() {
 #[test]
 fn the_sql_for_a_role_creates_one_that_parlor_can_use() {
     let database = server().create(None);
-    // An owner of a database who is no superuser.
+    // The owner of the database is not a superuser.
     let (owner, role) = (database.role("owner"), database.role("role"));
     database.sql(&format!(
         "CREATE ROLE {owner} LOGIN CREATEROLE;; ALTER DATABASE {} OWNER TO {owner}",

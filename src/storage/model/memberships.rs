@@ -75,7 +75,7 @@ pub struct EndedMembership {
     pub next_generation: u64,
 }
 
-/// A user who is banned from a room, as ids.
+/// The ids of a banned user and of the room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BannedUser {
     pub user: String,
