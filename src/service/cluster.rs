@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::hub::Hub;
 use super::room_entry::RoomEntry;
 use crate::bus::redis::{Link, LinkError, Output, Server};
+use crate::room::NodeId;
 
 /// Connects to the other nodes, and carries out what they send, for ever.
 pub async fn run(hub: Arc<Hub>, link: Arc<Link>, server: Server) {
@@ -26,13 +27,11 @@ pub async fn run(hub: Arc<Hub>, link: Arc<Link>, server: Server) {
 fn carry_out(hub: &Hub, link: &Link, output: Output) {
     match output {
         Output::Roster { room, event } => hub.with_new_room(&room, |entry| {
-            let RoomEntry { room, effects, .. } = entry;
-            room.apply(event, effects);
+            entry.room.apply(event, &mut entry.effects);
         }),
         Output::Frame { room, node, frame } => {
             hub.with_room(&room, |entry| {
-                let RoomEntry { room, effects, .. } = entry;
-                room.receive_remote(&node, &frame, effects);
+                entry.room.receive_remote(&node, &frame, &mut entry.effects);
             });
         }
         Output::Restate { room } => {
@@ -47,16 +46,15 @@ fn carry_out(hub: &Hub, link: &Link, output: Output) {
         }
         Output::Fenced { node } => {
             hub.with_rooms(|entry| {
-                let RoomEntry { room, effects, .. } = entry;
-                room.fenced(node.clone(), effects);
+                entry.room.fenced(node.clone(), &mut entry.effects);
             });
             link.rooms_visited();
         }
         Output::EventsLost => hub.with_rooms(|entry| entry.room.events_lost()),
         Output::NodesRestated { room, nodes } => {
             let restated = |entry: &mut RoomEntry| {
-                let RoomEntry { room, effects, .. } = entry;
-                room.nodes_restated(|node| nodes.contains(node), effects);
+                let is_restated = |node: &NodeId| nodes.contains(node);
+                entry.room.nodes_restated(is_restated, &mut entry.effects);
             };
             match room {
                 Some(room) => drop(hub.with_room(&room, restated)),
@@ -66,8 +64,7 @@ fn carry_out(hub: &Hub, link: &Link, output: Output) {
         Output::ForgetUnconfirmed => {
             let mut nodes = Vec::new();
             hub.with_rooms(|entry| {
-                let RoomEntry { room, effects, .. } = entry;
-                nodes.extend(room.forget_unconfirmed(effects));
+                nodes.extend(entry.room.forget_unconfirmed(&mut entry.effects));
             });
             nodes.sort_unstable();
             nodes.dedup();

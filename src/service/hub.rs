@@ -254,18 +254,9 @@ impl Hub {
         let Some(entry) = bucket.get(room).cloned() else {
             return;
         };
-        let mut entry = lock(&entry);
-        let RoomEntry {
-            room: state,
-            effects,
-            ..
-        } = &mut *entry;
-        state.expire(now, effects);
-        entry.apply_effects();
-        if entry.room.is_empty() {
-            bucket.remove(room);
-            self.metrics.rooms.dec();
-        }
+        self.update(&mut bucket, room, &entry, |entry| {
+            entry.room.expire(now, &mut entry.effects);
+        });
     }
 
     /// Closes every later connection with 1012.
@@ -308,16 +299,7 @@ impl Hub {
         if self.link.as_ref().is_some_and(|link| !link.is_available()) {
             return Err(CloseCode::ConnectionError);
         }
-        let (room, entry) = match bucket.get_key_value(room) {
-            Some((room, entry)) => (room.clone(), entry.clone()),
-            None => {
-                let id: Arc<str> = Arc::from(room);
-                let entry = Arc::new(Mutex::new(self.new_entry(room)));
-                bucket.insert(id.clone(), entry.clone());
-                self.metrics.rooms.inc();
-                (id, entry)
-            }
-        };
+        let (room, entry) = self.find_or_create(&mut bucket, room);
         let (connection, entered) = match &self.link {
             None => (lock(&entry).join(user, issue, resume, outbox)?, None),
             Some(_) => {
@@ -378,29 +360,48 @@ impl Hub {
         )
     }
 
-    /// Runs `work` on a room, which is created if it does not exist, and carries out its effects.
-    pub(super) fn with_new_room(&self, id: &Arc<str>, work: impl FnOnce(&mut RoomEntry)) {
-        let mut bucket = lock(self.bucket(id));
-        let entry = bucket.entry(id.clone()).or_insert_with(|| {
-            self.metrics.rooms.inc();
-            Arc::new(Mutex::new(self.new_entry(id)))
-        });
-        let entry = entry.clone();
-        let mut entry = lock(&entry);
+    /// Returns a room of a bucket, which is created if it does not exist.
+    fn find_or_create(&self, bucket: &mut Rooms, room: &str) -> (Arc<str>, Arc<Mutex<RoomEntry>>) {
+        if let Some((room, entry)) = bucket.get_key_value(room) {
+            return (room.clone(), entry.clone());
+        }
+        let id: Arc<str> = Arc::from(room);
+        let entry = Arc::new(Mutex::new(self.new_entry(room)));
+        bucket.insert(id.clone(), entry.clone());
+        self.metrics.rooms.inc();
+        (id, entry)
+    }
+
+    /// Runs `work` on a room of a bucket, carries out its effects, and removes the room if it is empty.
+    fn update(
+        &self,
+        bucket: &mut Rooms,
+        room: &str,
+        entry: &Mutex<RoomEntry>,
+        work: impl FnOnce(&mut RoomEntry),
+    ) {
+        let mut entry = lock(entry);
         work(&mut entry);
         entry.apply_effects();
         if entry.room.is_empty() {
-            bucket.remove(id);
+            bucket.remove(room);
             self.metrics.rooms.dec();
         }
+    }
+
+    /// Runs `work` on a room, which is created if it does not exist, and carries out its effects.
+    pub(super) fn with_new_room(&self, room: &str, work: impl FnOnce(&mut RoomEntry)) {
+        let mut bucket = lock(self.bucket(room));
+        let (_, entry) = self.find_or_create(&mut bucket, room);
+        self.update(&mut bucket, room, &entry, work);
     }
 
     /// Runs `work` on every room, and carries out the effects.
     pub(super) fn with_rooms(&self, mut work: impl FnMut(&mut RoomEntry)) {
         for bucket in &self.buckets {
-            let rooms: Vec<Arc<str>> = lock(bucket).keys().cloned().collect();
-            for room in rooms {
-                self.with_new_room(&room, &mut work);
+            let mut bucket = lock(bucket);
+            for (room, entry) in bucket.clone() {
+                self.update(&mut bucket, &room, &entry, &mut work);
             }
         }
     }

@@ -1,7 +1,6 @@
 //! A private Redis server for the tests of one process.
 //!
 //! The server listens on a Unix socket in a temporary directory, and ends with the process, however that ends.
-#![allow(dead_code)]
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

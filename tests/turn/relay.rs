@@ -295,18 +295,24 @@ fn a_database_change_by_another_process_ends_allocations() {
     }
 }
 
-#[test]
-fn an_unban_restores_the_relay_of_a_member_whom_another_process_banned() {
+/// A daemon, its database as another process opens it, and the id of a member of a room.
+fn with_a_member() -> (Daemon, rusqlite::Connection, String) {
     let daemon = open_relay().start();
     let database = rusqlite::Connection::open(daemon.data_dir().join("parlor.db")).unwrap();
     database.busy_timeout(DEADLINE).unwrap();
     let user = daemon.cli_json(&["user", "add", "alice"]);
-    let id = user["id"].as_str().unwrap();
+    let id = user["id"].as_str().unwrap().to_owned();
     daemon.cli_json(&["room", "add-member", "lobby", "alice"]);
-    let mut alice = Client::udp(daemon.turn(), id, Some("lobby"));
+    (daemon, database, id)
+}
+
+#[test]
+fn an_unban_restores_the_relay_of_a_member_whom_another_process_banned() {
+    let (daemon, database, id) = with_a_member();
+    let mut alice = Client::udp(daemon.turn(), &id, Some("lobby"));
     alice.allocated();
     let ban = "INSERT INTO room_bans (room_id, user_id, created_at) VALUES ('lobby', ?1, '2026-01-01T00:00:00Z')";
-    database.execute(ban, [id]).unwrap();
+    database.execute(ban, [&id]).unwrap();
     let deadline = Deadline::new();
     while alice.request(Method::REFRESH, &[]).code() != Some(437) {
         deadline.check("the ban ends the allocation");
@@ -319,15 +325,10 @@ fn an_unban_restores_the_relay_of_a_member_whom_another_process_banned() {
 /// The user leaves and comes back before the daemon looks.
 #[test]
 fn a_leave_and_a_return_by_another_process_end_the_earlier_allocations_alone() {
-    let daemon = open_relay().start();
-    let database = rusqlite::Connection::open(daemon.data_dir().join("parlor.db")).unwrap();
-    database.busy_timeout(DEADLINE).unwrap();
-    let user = daemon.cli_json(&["user", "add", "alice"]);
-    let id = user["id"].as_str().unwrap();
-    daemon.cli_json(&["room", "add-member", "lobby", "alice"]);
-    let mut earlier = Client::udp(daemon.turn(), id, Some("lobby"));
-    let mut later = Client::udp(daemon.turn(), id, Some("lobby/1"));
-    let mut unbound = Client::udp(daemon.turn(), id, None);
+    let (daemon, database, id) = with_a_member();
+    let mut earlier = Client::udp(daemon.turn(), &id, Some("lobby"));
+    let mut later = Client::udp(daemon.turn(), &id, Some("lobby/1"));
+    let mut unbound = Client::udp(daemon.turn(), &id, None);
     for client in [&mut earlier, &mut later, &mut unbound] {
         client.allocated();
     }

@@ -8,14 +8,17 @@ use crate::support::http::Client as Http;
 use crate::support::namespace::{may_mount, mount};
 use crate::support::postgres::{Server, can_run, server};
 
+/// A daemon that creates the users of the tokens it gets.
+fn builder() -> Builder {
+    Builder::new()
+        .env("SECRET_KEY", SECRET)
+        .env("PARLOR_AUTH__PROVISION_USERS", "true")
+}
+
 #[test]
 fn a_failing_server_ends_no_connection_and_newcomers_get_503_and_4000() {
     let server = Server::start();
-    let daemon = Builder::new()
-        .env("SECRET_KEY", SECRET)
-        .env("PARLOR_AUTH__PROVISION_USERS", "true")
-        .on(server)
-        .start();
+    let daemon = builder().on(server).start();
     let world = World { daemon };
     let mut members = world.lobby(["alice", "bob"]);
     world.join(LOBBY, "carol");
@@ -32,11 +35,7 @@ fn a_failing_server_ends_no_connection_and_newcomers_get_503_and_4000() {
 #[test]
 fn a_change_that_could_not_be_read_ends_access_when_the_store_answers_again() {
     let server = Server::start_with("-c fsync=off -c max_prepared_transactions=2", |_| {});
-    let daemon = Builder::new()
-        .env("SECRET_KEY", SECRET)
-        .env("PARLOR_AUTH__PROVISION_USERS", "true")
-        .on(server)
-        .start();
+    let daemon = builder().on(server).start();
     let world = World { daemon };
     let [mut alice, mut bob] = world.lobby(["alice", "bob"]);
     // parlor reads this table together with the revocations, but not with the polls.
@@ -61,11 +60,7 @@ fn a_change_that_could_not_be_read_ends_access_when_the_store_answers_again() {
 
 #[test]
 fn a_join_whose_commit_stalls_gets_503_and_when_to_try_again() {
-    let daemon = Builder::new()
-        .env("SECRET_KEY", SECRET)
-        .env("PARLOR_AUTH__PROVISION_USERS", "true")
-        .on(Server::start())
-        .start();
+    let daemon = builder().on(Server::start()).start();
     let world = World { daemon };
     let token = world.token("carol");
     world.http(&token).get("/api/rooms").ok();
@@ -85,11 +80,7 @@ fn a_join_whose_commit_stalls_gets_503_and_when_to_try_again() {
 #[test]
 fn a_server_whose_lock_another_parlor_has_taken_serves_on_and_is_not_ready() {
     let database = server().create(None);
-    let daemon = Builder::new()
-        .env("SECRET_KEY", SECRET)
-        .env("PARLOR_AUTH__PROVISION_USERS", "true")
-        .env("PARLOR_STORE__URL", &database.url())
-        .start();
+    let daemon = builder().env("PARLOR_STORE__URL", &database.url()).start();
     let world = World { daemon };
     let mut members = world.lobby(["alice", "bob"]);
     let lost = "another parlor uses the database";
@@ -144,11 +135,7 @@ fn a_full_disk_of_the_server_ends_no_connection_and_loses_no_acknowledged_join()
     let server = Server::start_with("-c fsync=off -c autovacuum=off", |_| {});
     let database =
         server.create_on_disk(|disk| mount(&["-t", "tmpfs", "-o", "size=24m", "none", disk]));
-    let daemon = Builder::new()
-        .env("SECRET_KEY", SECRET)
-        .env("PARLOR_AUTH__PROVISION_USERS", "true")
-        .env("PARLOR_STORE__URL", &database.url())
-        .start();
+    let daemon = builder().env("PARLOR_STORE__URL", &database.url()).start();
     let world = World { daemon };
     let mut members = world.lobby(["alice", "bob"]);
     database.sql("CREATE TABLE filler (filler text)");

@@ -7,20 +7,13 @@ use redis::{Value, cmd};
 use serde_json::json;
 
 use super::world::{Check, Client, Known, World};
-use crate::room::{CloseCode, ConnectionId, Effect, Input, Limits, Request, Room};
+use crate::room::{CloseCode, ConnectionId, Effect, Input, Request, Room};
 
 impl World {
     /// Opens a connection of a user.
     pub(super) fn enter(&mut self, index: usize, user: &'static str, name: &'static str) -> Check {
-        let (now, id) = (self.now, self.nodes[index].node.id().clone());
-        let node = &mut self.nodes[index];
-        let room = node.rooms.entry(name).or_insert_with(|| {
-            node.instances += 1 << 20;
-            let mut room = Room::new(name, Limits::UNLIMITED);
-            room.connect(id, ConnectionId::new(node.instances).unwrap());
-            room
-        });
-        let connection = room.enter(user, now);
+        let now = self.now;
+        let connection = self.nodes[index].room(name).enter(user, now);
         self.clients.push(Client {
             user,
             room: name,

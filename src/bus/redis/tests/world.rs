@@ -56,6 +56,19 @@ pub(super) struct SimNode {
     pub instances: u64,
 }
 
+impl SimNode {
+    /// Returns a room, which is created if it does not exist.
+    pub(super) fn room(&mut self, name: &'static str) -> &mut Room {
+        self.rooms.entry(name).or_insert_with(|| {
+            self.instances += 1 << 20;
+            let mut room = Room::new(name, Limits::UNLIMITED);
+            let first = ConnectionId::new(self.instances).unwrap();
+            room.connect(self.node.id().clone(), first);
+            room
+        })
+    }
+}
+
 pub(super) struct World {
     pub rng: ChaCha12Rng,
     pub redis: Connection,
@@ -334,16 +347,8 @@ impl World {
             .into_iter()
             .find(|room| *room == name)
             .expect("a room of the test");
-        let id = self.nodes[index].node.id().clone();
-        let node = &mut self.nodes[index];
-        let room = node.rooms.entry(name).or_insert_with(|| {
-            node.instances += 1 << 20;
-            let mut room = Room::new(name, Limits::UNLIMITED);
-            room.connect(id, ConnectionId::new(node.instances).unwrap());
-            room
-        });
         let mut effects = Vec::new();
-        work(room, &mut effects);
+        work(self.nodes[index].room(name), &mut effects);
         self.after(index, name, effects)
     }
 
