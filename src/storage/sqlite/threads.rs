@@ -34,8 +34,7 @@ pub(super) struct Threads {
     next_reader: AtomicUsize,
     changes: watch::Receiver<u64>,
     times: StorageTimings,
-    /// In the order in which they end: the poller, the readers, the writer. The last connection to close
-    /// writes the journal back into the file.
+    /// The poller, the readers, the writer.
     handles: Vec<JoinHandle<()>>,
 }
 
@@ -163,11 +162,15 @@ impl Drop for Threads {
     fn drop(&mut self) {
         self.stop_polling = None;
         self.readers.clear();
-        self.writer = None;
+        // The last connection to close writes the journal back into the file. If two close at the same
+        // time, neither does: the writer waits for the readers.
+        let last = self.handles.pop();
         for handle in self.handles.drain(..) {
             // A thread that panicked has printed its message already.
             let _ = handle.join();
         }
+        self.writer = None;
+        let _ = last.map(JoinHandle::join);
     }
 }
 

@@ -120,15 +120,37 @@ async fn a_removed_or_replaced_file_gets_no_write_until_it_is_back() {
     assert_eq!(fixture.store.users().await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn closing_writes_the_journal_back_and_reopening_finds_everything() {
+#[test]
+fn closing_writes_the_journal_back_and_reopening_finds_everything() {
+    // Many times, side by side: the threads of a store must not close its file at the same time.
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(opened_and_closed_20_times);
+        }
+    });
+}
+
+fn opened_and_closed_20_times() {
     let Fixture { store, dir, .. } = Fixture::new();
-    store.provision("alice", None).await.unwrap();
     drop(store);
-    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
-    assert_eq!(names.len(), 1, "{names:?}");
-    let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
-    assert_eq!(store.users().await.unwrap().len(), 1);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for known in 0..20 {
+        let store = Store::open(&dir.path().join(FILE_NAME)).unwrap();
+        runtime.block_on(async {
+            // Each thread that reads.
+            for _ in 0..2 {
+                assert_eq!(store.users().await.unwrap().len(), known);
+            }
+            let name = format!("user-{known}");
+            store.provision(&name, None).await.unwrap();
+        });
+        drop(store);
+        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+    }
 }
 
 #[test]
