@@ -27,13 +27,18 @@ pub(super) fn active_user(
     user_id: &str,
     unix: u64,
 ) -> rusqlite::Result<Result<User, JoinError>> {
-    Ok(match user_by_id(connection, user_id)? {
+    Ok(active(user_by_id(connection, user_id)?, unix))
+}
+
+/// Rejects an unknown user and one who must not join at `unix`.
+pub(super) fn active(user: Option<User>, unix: u64) -> Result<User, JoinError> {
+    match user {
         None => Err(JoinError::NoSuchUser),
         Some(user) if user.deleted => Err(JoinError::NoSuchUser),
         Some(user) if user.disabled => Err(JoinError::UserDisabled),
         Some(user) if !user.is_active(unix) => Err(JoinError::GuestExpired),
         Some(user) => Ok(user),
-    })
+    }
 }
 
 pub(super) fn is_member(
@@ -48,20 +53,6 @@ pub(super) fn is_member(
         .query_row((room_id, user_id), |row| row.get(0))
         .optional()?;
     Ok(left == Some(true))
-}
-
-/// Returns the generation of the user's current or next membership in the room; `None` if the user never was a member.
-pub(super) fn last_generation(
-    connection: &Connection,
-    room_id: &str,
-    user_id: &str,
-) -> rusqlite::Result<Option<u64>> {
-    connection
-        .prepare_cached(
-            "SELECT generation FROM room_participants WHERE room_id = ?1 AND user_id = ?2",
-        )?
-        .query_row((room_id, user_id), |row| row.generation(0))
-        .optional()
 }
 
 pub(super) fn is_member_anywhere(connection: &Connection, user_id: &str) -> rusqlite::Result<bool> {
