@@ -1,7 +1,6 @@
 //! Times as text: UTC of fixed width, which sorts by time.
 
 use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
 use time::{OffsetDateTime, UtcDateTime};
 
 use crate::token::MAX_UNIX_SECONDS;
@@ -9,15 +8,29 @@ use crate::token::MAX_UNIX_SECONDS;
 /// Formats Unix seconds as `2026-01-31T23:59:59Z`; times after the year 9999 become its last second.
 pub fn format(unix: u64) -> String {
     let seconds = unix.min(MAX_UNIX_SECONDS) as i64;
-    UtcDateTime::from_unix_timestamp(seconds)
-        .ok()
-        .and_then(|time| {
-            time.format(format_description!(
-                "[year]-[month]-[day]T[hour]:[minute]:[second]Z"
-            ))
-            .ok()
-        })
-        .unwrap_or_default()
+    let Ok(time) = UtcDateTime::from_unix_timestamp(seconds) else {
+        return String::new();
+    };
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second) = time.as_hms();
+    let year = year.unsigned_abs();
+    let parts = [
+        (year / 100, ""),
+        (year % 100, "-"),
+        (u32::from(u8::from(month)), "-"),
+        (day.into(), "T"),
+        (hour.into(), ":"),
+        (minute.into(), ":"),
+        (second.into(), "Z"),
+    ];
+    // By hand: each write formats a time, and a format string takes four times as long.
+    let mut text = String::with_capacity("2026-01-31T23:59:59Z".len());
+    for (number, end) in parts {
+        let digits = [number / 10, number % 10].map(|digit| b'0' + digit as u8);
+        text.extend(digits.map(char::from));
+        text.push_str(end);
+    }
+    text
 }
 
 /// Parses a text of [`format()`] to Unix seconds; `None` for other text.
