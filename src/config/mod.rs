@@ -19,6 +19,7 @@ mod load;
 mod parse_errors;
 mod port_list;
 mod public_url;
+mod redis_url;
 mod reload;
 mod schema;
 mod secrets;
@@ -35,15 +36,18 @@ mod warnings;
 pub use acme::{acme_directory, acme_domains};
 pub use aliases::ALIASES;
 pub use alternate_port::discovery_pairs;
+pub use check::is_node_name;
 pub use environment::LEGACY_VARIABLES;
 pub use external_ip::{ExternalIp, ExternalIpError, PublicAddress, external_ips};
 pub use load::{ConfigErrors, Loaded, load};
+pub use redis_url::RedisUrl;
 pub use reload::ReloadReport;
 pub use schema::Schema;
 pub use segmentation::Segmentation;
 pub use settings::{
-    Admin, Algorithm, Auth, Config, Http, Ice, Log, LogFormat, LogLevel, RelayMode, ReloadScope,
-    RoomCreators, Rooms, SECTIONS, Section, Server, Setting, Signaling, Store, Tls, TlsMode, Turn,
+    Admin, Algorithm, Auth, Cluster, Config, Http, Ice, Log, LogFormat, LogLevel, RelayMode,
+    ReloadScope, RoomCreators, Rooms, SECTIONS, Section, Server, Setting, Signaling, Store, Tls,
+    TlsMode, Turn,
 };
 pub use sources::{Flag, SYSTEM_FILE, Sources};
 pub use store_url::{SslMode, StoreUrl};

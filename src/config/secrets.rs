@@ -14,13 +14,14 @@ use crate::text_file;
 const MAX_FILE_BYTES: u64 = 4096;
 
 /// Every key that holds secrets.
-pub(super) const SECRET_KEYS: [&str; 6] = [
+pub(super) const SECRET_KEYS: [&str; 7] = [
     "auth.secret",
     "auth.previous_secrets",
     "turn.secret",
     "turn.previous_secrets",
     "ice.turn_password",
     "store.password",
+    "cluster.redis_password",
 ];
 
 /// Secrets of one key, and the key that may name their file. The credential of systemd has the name
@@ -63,12 +64,13 @@ pub(super) fn read(
     violations
 }
 
-fn secret_settings(config: &mut Config) -> [SecretSetting<'_>; 6] {
+fn secret_settings(config: &mut Config) -> [SecretSetting<'_>; 7] {
     let Config {
         auth,
         turn,
         ice,
         store,
+        cluster,
         ..
     } = config;
     [
@@ -107,6 +109,12 @@ fn secret_settings(config: &mut Config) -> [SecretSetting<'_>; 6] {
             file_key: "store.password_file",
             secrets: SecretField::Single(&mut store.password),
             file: &store.password_file,
+        },
+        SecretSetting {
+            key: &["cluster.redis_password"],
+            file_key: "cluster.redis_password_file",
+            secrets: SecretField::Single(&mut cluster.redis_password),
+            file: &cluster.redis_password_file,
         },
     ]
 }

@@ -121,5 +121,12 @@ async fn create_room(app: &App) -> Result<Room, CreateError> {
         name: ROOM_NAME.to_owned(),
         ..NewRoom::default()
     };
-    app.create_room(room).await
+    match app.create_room(room).await {
+        // Another node has created it meanwhile.
+        Err(CreateError::IdTaken(id)) => {
+            let room = app.store.room(&id).await?;
+            room.ok_or(CreateError::IdTaken(id))
+        }
+        created => created,
+    }
 }

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod clock_step;
+mod cluster;
 mod default_room;
 mod drain;
 mod handover;

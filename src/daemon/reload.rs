@@ -14,7 +14,7 @@ use crate::tls;
 
 use super::secrets::Secrets;
 use super::signals::SignalStream;
-use super::{logging, startup};
+use super::{cluster, logging, startup};
 
 /// Reloads at each SIGHUP.
 pub(super) async fn reload_on(mut reload_signals: SignalStream, reloader: Arc<Reloader>) {
@@ -100,7 +100,9 @@ impl Reloader {
         let config = self.load()?.config;
         let probed = Handle::current().block_on(Store::probe(&config.store));
         let checked = self.app.store.check_lock().and(probed);
-        checked.map_err(|error| vec![error.to_string()])
+        checked.map_err(|error| vec![error.to_string()])?;
+        let probed = Handle::current().block_on(cluster::probe(&config));
+        probed.map_err(|error| vec![format!("{error:#}")])
     }
 
     /// Reloads only the files of the certificate; blocks on disks. Returns the warnings about a new

@@ -23,6 +23,7 @@ use crate::relay::{self, Relay};
 use crate::service::{self, App, ChangeOrder, HealthLogLimits, LiveSettings, Settings};
 use crate::tls::{self, CertResolver};
 
+use super::cluster::{Cluster, Running};
 use super::default_room::JoinHint;
 use super::handover::{Inherited, Upgrade};
 use super::reload::Reloader;
@@ -63,6 +64,8 @@ pub(super) struct Server {
     pub(super) drain_progress: watch::Sender<Option<admin::DrainProgress>>,
     /// `None` once it is served.
     pub(super) admin_socket: Option<(admin::Listener, admin::ServerContext)>,
+    /// `None` once it is connected, and without other nodes.
+    pub(super) cluster: Option<Cluster>,
     pub(super) stop: CancellationToken,
     pub(super) first_start: bool,
     pub(super) invite: bool,
@@ -75,6 +78,8 @@ pub(super) struct Tasks {
     pub(super) clock_watcher: JoinHandle<()>,
     pub(super) reload_on_sighup: JoinHandle<()>,
     pub(super) certificate_task: JoinHandle<()>,
+    /// The connection to the other nodes, if there are several.
+    pub(super) cluster: Option<Running>,
 }
 
 impl Tasks {
@@ -134,7 +139,14 @@ impl Server {
         metrics.register(Box::new(relay.collector()));
         metrics.register_storage_timings(prepared.store.times());
         metrics.count_dropped_log_lines(start.lines.dropped());
-        let hub = service::Hub::new(&config.signaling, &metrics);
+        let hub = service::Hub::with_link(
+            &config.signaling,
+            &metrics,
+            prepared
+                .cluster
+                .as_ref()
+                .map(|cluster| cluster.link.clone()),
+        );
         hub.expect_return(expected_users(inherited));
         let mut bus = bus::Local::default();
         service::count_events(&mut bus, &metrics);
@@ -202,6 +214,7 @@ impl Server {
             metrics: listeners.metrics,
             tcp,
             upgrade: start.upgrade,
+            cluster: prepared.cluster,
             stop,
             first_start: prepared.first_start,
             invite: start.invite,
@@ -214,6 +227,10 @@ impl Server {
         &mut self,
         reload_signals: SignalStream,
     ) -> anyhow::Result<(Tasks, JoinHint)> {
+        let cluster = match self.cluster.take() {
+            Some(cluster) => Some(cluster.start(self.app.hub.clone()).await),
+            None => None,
+        };
         let address = self.http[0].local_addr()?;
         let mut join_hint =
             default_room::open(&self.app, address, self.first_start, self.invite).await?;
@@ -253,6 +270,7 @@ impl Server {
                 self.reloader.clone(),
             )),
             certificate_task: tokio::spawn(certificate::maintain(self.reloader.clone())),
+            cluster,
         };
         Ok((tasks, join_hint))
     }

@@ -115,6 +115,9 @@ impl Server {
         // The relay still forwards media while connections close.
         let closed = future::join_all(tasks.servers);
         let _ = tokio::time::timeout(BRIEF_CLOSE_TIMEOUT, closed).await;
+        if let Some(cluster) = tasks.cluster {
+            cluster.finish().await;
+        }
         let external = self
             .relay
             .handle
@@ -156,6 +159,9 @@ impl Server {
         };
         if !in_time {
             tracing::warn!("some connections did not close in time");
+        }
+        if let Some(cluster) = tasks.cluster {
+            cluster.finish().await;
         }
         self.relay.stop();
     }

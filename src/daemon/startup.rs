@@ -17,6 +17,7 @@ use crate::storage::{Store, StoreLock};
 use crate::token::Tokens;
 use crate::turn::Nonces;
 
+use super::cluster::{self, Cluster};
 use super::secrets::Secrets;
 
 /// Descriptors reserved for files and sockets that are neither connections nor relay sockets.
@@ -32,6 +33,8 @@ pub(super) struct Prepared {
     pub tokens: Tokens,
     pub credentials: Credentials,
     pub nonces: Nonces,
+    /// The connection to the other nodes, if there are several.
+    pub cluster: Option<Cluster>,
     /// Whether `serve` uses this directory for the first time.
     pub first_start: bool,
 }
@@ -44,10 +47,19 @@ impl Prepared {
         let data_dir = secrets.data_dir();
         // Only `serve` creates this file.
         let first_start = !data_dir.has_secret(SecretFile::NonceKey);
-        let nonce_keys = data_dir.nonce_keys(clock::now().unix)?;
+        let mut nonce_keys = data_dir.nonce_keys(clock::now().unix)?;
+        let cluster = Cluster::configured(config, seed()?)?;
+        let mut lock = StoreLock::Exclusive;
+        if let Some(cluster) = &cluster {
+            lock = StoreLock::Shared;
+            // Clients of the relay move between nodes with their nonces.
+            nonce_keys.splice(0..0, cluster::nonce_keys(config));
+            cluster.wait_for_server().await?;
+        }
         let nonce_keys: Vec<_> = nonce_keys.iter().map(Secret::expose).collect();
         Ok(Prepared {
-            store: Store::open_configured(&config.store, StoreLock::Exclusive, || {
+            cluster,
+            store: Store::open_configured(&config.store, lock, || {
                 anyhow::Ok(data_dir.database_path()?)
             })
             .await?,

@@ -100,6 +100,7 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
         "turn.previous_secrets",
         "ice.turn_password",
         "store.password",
+        "cluster.redis_password",
     ] {
         fs::write(
             dir.path().join(name),
@@ -109,9 +110,14 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
     }
     let in_it = without(|line| line.contains("secret_file =") || line.contains("password_file ="));
     let beside = without(|line| {
-        ["secret =", "turn_password =", "password ="]
-            .iter()
-            .any(|secret| line.starts_with(secret))
+        [
+            "secret =",
+            "turn_password =",
+            "password =",
+            "redis_password =",
+        ]
+        .iter()
+        .any(|secret| line.starts_with(secret))
     });
     for (key, _) in Schema::known().iter() {
         assert!(

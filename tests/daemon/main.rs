@@ -1,5 +1,6 @@
 //! The server as a service: start, restart, systemd, logs, metrics, durability.
 
+mod cluster;
 mod durability;
 mod logs;
 mod metrics;

@@ -6,6 +6,7 @@
 pub(crate) mod browser;
 pub(crate) mod call;
 pub(crate) mod certificate;
+pub(crate) mod cluster;
 pub(crate) mod command;
 pub(crate) mod firefox;
 pub(crate) mod http;
@@ -15,6 +16,7 @@ pub(crate) mod notify;
 pub(crate) mod pebble;
 pub(crate) mod postgres;
 pub(crate) mod prefix_proxy;
+pub(crate) mod redis;
 pub(crate) mod turn;
 
 use std::collections::HashMap;

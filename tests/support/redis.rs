@@ -1,23 +1,39 @@
 //! A private Redis server for the tests of one process.
 //!
 //! The server listens on a Unix socket in a temporary directory, and ends with the process, however that ends.
+#![allow(dead_code)]
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 /// Databases of the server. Each test takes its own.
 const DATABASES: i64 = 4096;
 
-/// Runs the server until standard input closes: its other end is in the process of the tests alone.
+/// Obeys commands on standard input. When it closes (its other end is in the process of the tests alone), the server
+/// ends, and its directory is removed.
 const RUN: &str = r#"
     trap '' INT HUP TERM
-    redis-server --port 0 --unixsocket "$1/redis.sock" --dir "$1" --save '' --appendonly no \
-        --databases "$2" >"$1/log" 2>&1 </dev/null &
-    pid=$!
-    read -r line
+    while read -r command; do
+        case $command in
+        start)
+            redis-server --port 0 --unixsocket "$1/redis.sock" --dir "$1" --save '' --appendonly no \
+                --databases "$2" >>"$1/log" 2>&1 </dev/null &
+            pid=$!
+            ;;
+        end)
+            kill -KILL $pid
+            wait $pid
+            ;;
+        *)
+            kill "-$command" $pid
+            ;;
+        esac
+        echo >"$1/done"
+    done
     kill -KILL $pid
     wait
     rm -rf "$1"
@@ -26,6 +42,7 @@ const RUN: &str = r#"
 /// A server in a directory of its own.
 pub(crate) struct Server {
     directory: PathBuf,
+    commands: Mutex<ChildStdin>,
     _shell: Child,
 }
 
@@ -49,20 +66,54 @@ impl Server {
             .arg(&directory)
             .arg(DATABASES.to_string())
             .stdin(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
         let server = Server {
-            _shell: shell.spawn().unwrap(),
+            commands: Mutex::new(shell.stdin.take().unwrap()),
+            _shell: shell,
             directory,
         };
+        server.restart();
+        server
+    }
+
+    /// Starts a server that has ended, and waits until it answers. It is empty.
+    pub(crate) fn restart(&self) {
+        self.command("start");
         for _ in 0..600 {
-            if let Ok(client) = redis::Client::open(server.url(0))
+            if let Ok(client) = redis::Client::open(self.url(0))
                 && client.get_connection().is_ok()
             {
-                return server;
+                return;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        let log = std::fs::read_to_string(server.directory.join("log")).unwrap_or_default();
+        let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
         panic!("Redis does not start; install redis-server 7 or newer: {log}");
+    }
+
+    /// Kills the server, and all that it has.
+    pub(crate) fn kill(&self) {
+        self.command("end");
+    }
+
+    /// Freezes the server.
+    pub(crate) fn freeze(&self) {
+        self.command("STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.command("CONT");
+    }
+
+    /// Sends a command, and waits until it is carried out.
+    fn command(&self, command: &str) {
+        let done = self.directory.join("done");
+        let mut commands = self.commands.lock().unwrap();
+        let _ = std::fs::remove_file(&done);
+        writeln!(commands, "{command}").unwrap();
+        while !done.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn url(&self, database: i64) -> String {

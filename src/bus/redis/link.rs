@@ -23,6 +23,8 @@ const MAX_ENTRIES: usize = 1000;
 const READ_BLOCK: Duration = Duration::from_secs(1);
 /// The shortest wait for work.
 const MIN_WAIT: Duration = Duration::from_millis(1);
+/// Pause between two looks at what is left to send.
+const FINISH_PAUSE: Duration = Duration::from_millis(5);
 /// Pause before the connection is tried again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -86,6 +88,18 @@ impl Link {
     pub fn abandon(&self, nodes: Vec<NodeId>) {
         self.node().abandon(nodes);
         self.work.notify_one();
+    }
+
+    /// Sends what is queued, and gives up the lease. [`Link::run`] must run. Returns early if Redis does not answer.
+    pub async fn finish(&self) {
+        while self.is_available() && !self.node().is_sent() {
+            sleep(FINISH_PAUSE).await;
+        }
+        self.node().end();
+        self.work.notify_one();
+        while !self.node().is_ended() {
+            sleep(FINISH_PAUSE).await;
+        }
     }
 
     /// Connects, sends and reads for ever. `carry_out` gets each output in order; it must not wait. `lost` gets the

@@ -10,6 +10,7 @@
 mod inbox;
 mod link;
 mod node;
+mod query;
 mod records;
 mod scripts;
 mod server;

@@ -5,6 +5,7 @@
 //! what [`Node::poll_output`] returns. After a lost connection, unanswered commands are sent again.
 
 mod commands;
+mod ending;
 mod queue;
 mod reading;
 mod recovery;
@@ -317,6 +318,7 @@ impl Node {
         match self.phase {
             Phase::Unregistered => return Some(self.register()),
             Phase::Registering => return None,
+            Phase::Ended => return self.send_last(),
             Phase::Registered => {}
         }
         if let Some(control) = self.controls.pop_front() {
@@ -334,7 +336,7 @@ impl Node {
             self.is_broken = true;
             return;
         };
-        if flight == Flight::Stale {
+        if flight == Flight::Stale || self.phase == Phase::Ended {
             return;
         }
         if let Value::ServerError(_) = reply {

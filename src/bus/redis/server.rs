@@ -34,6 +34,8 @@ pub enum LinkError {
     Timeout,
     #[error("Redis: {0}")]
     Redis(#[from] RedisError),
+    #[error("it has version {0}, and parlor needs 7 or newer")]
+    Version(String),
     #[error("Redis answers in an unexpected way")]
     Reply,
 }
@@ -80,6 +82,12 @@ impl Server {
             address,
             login: info.redis_settings().clone(),
         })
+    }
+
+    /// Replaces the password of the URL.
+    pub fn with_password(mut self, password: &str) -> Server {
+        self.login = self.login.set_password(password);
+        self
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, LinkError> {

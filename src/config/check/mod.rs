@@ -1,6 +1,7 @@
 //! Validation of values beyond their types, alone and in combination.
 
 mod addresses;
+mod cluster;
 mod ice;
 mod limits;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod violations;
 
 use super::Config;
 use super::value_source::Violation;
+pub use cluster::is_node_name;
 use violations::Violations;
 
 /// Returns every violation of `config`: the key, and what must change.
@@ -21,6 +23,7 @@ pub(super) fn check(config: &Config) -> Vec<Violation> {
     texts::secrets(config, &mut violations);
     addresses::listeners(config, &mut violations);
     addresses::public_addresses(config, &mut violations);
+    cluster::cluster(config, &mut violations);
     ice::ice_servers(config, &mut violations);
     violations.into_vec()
 }

@@ -139,3 +139,50 @@ fn the_password_in_an_ice_url_is_not_shown() {
     assert_eq!(found[0].key, "ice.turn_urls");
     assert!(!found[0].text.contains("p4ss"));
 }
+
+#[test]
+fn a_cluster_needs_a_shared_database_and_configured_secrets() {
+    let complete = |config: &mut Config| {
+        config.cluster.redis_url = Some("redis://localhost".parse().unwrap());
+        config.store.url = Some("postgres://u@localhost/x".parse().unwrap());
+        config.auth.secret = Some(Secret::new("x".repeat(32)));
+        config.turn.secret = Some(Secret::new("y".repeat(32)));
+    };
+    assert_eq!(violations(complete), [""; 0]);
+    for missing in ["store.url", "auth.secret", "turn.secret"] {
+        let mut config = Config::default();
+        complete(&mut config);
+        match missing {
+            "store.url" => config.store.url = None,
+            "auth.secret" => config.auth.secret = None,
+            _ => config.turn.secret = None,
+        }
+        let found = check(&config);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].key, "cluster.redis_url");
+        let expected = format!("needs {missing}");
+        assert!(found[0].text.starts_with(&expected), "{found:?}");
+    }
+}
+
+#[test]
+fn the_name_of_a_node_its_prefix_and_its_lease_have_limits() {
+    for name in ["", "a b", "a\n", "ä", &"x".repeat(64)] {
+        assert_eq!(
+            violations(|config| config.cluster.node = Some(name.to_owned())),
+            ["cluster.node"]
+        );
+    }
+    for prefix in ["", "a b", &"x".repeat(64)] {
+        assert_eq!(
+            violations(|config| config.cluster.prefix = prefix.to_owned()),
+            ["cluster.prefix"]
+        );
+    }
+    for (milliseconds, valid) in [(999, false), (1000, true), (60_000, true), (60_001, false)] {
+        let found = violations(|config| config.cluster.lease = Duration::from_millis(milliseconds));
+        assert_eq!(found.is_empty(), valid, "{milliseconds}");
+    }
+    let valid = violations(|config| config.cluster.node = Some("Node-1.example_org".to_owned()));
+    assert_eq!(valid, [""; 0]);
+}

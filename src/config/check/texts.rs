@@ -31,9 +31,13 @@ pub(super) fn names_and_paths(config: &Config, violations: &mut Violations) {
         "server.data_dir",
         "must not be empty: leave the key out for the default",
     );
-    let ca_file = config.store.ca_file.as_deref();
-    if let Some(error) = ca_file.and_then(ca_file_error) {
-        violations.require(false, "store.ca_file", error);
+    for (key, ca_file) in [
+        ("store.ca_file", &config.store.ca_file),
+        ("cluster.redis_ca_file", &config.cluster.redis_ca_file),
+    ] {
+        if let Some(error) = ca_file.as_deref().and_then(ca_file_error) {
+            violations.require(false, key, error);
+        }
     }
     let realm = &config.turn.realm;
     let plain = realm
@@ -47,12 +51,17 @@ pub(super) fn names_and_paths(config: &Config, violations: &mut Violations) {
 }
 
 pub(super) fn secrets(config: &Config, violations: &mut Violations) {
-    let password = config.store.password.as_ref();
-    violations.require(
-        password.is_none_or(|password| !password.expose().trim().is_empty()),
-        "store.password",
-        "must not be blank: leave the key out instead",
-    );
+    for (key, password) in [
+        ("store.password", &config.store.password),
+        ("cluster.redis_password", &config.cluster.redis_password),
+    ] {
+        let password = password.as_ref();
+        violations.require(
+            password.is_none_or(|password| !password.expose().trim().is_empty()),
+            key,
+            "must not be blank: leave the key out instead",
+        );
+    }
     let newest = config
         .auth
         .secret

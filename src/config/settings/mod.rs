@@ -5,6 +5,7 @@
 
 mod admin;
 mod auth;
+mod cluster;
 mod http;
 mod ice;
 mod log;
@@ -19,6 +20,7 @@ mod turn;
 
 pub use admin::Admin;
 pub use auth::{Algorithm, Auth};
+pub use cluster::Cluster;
 pub use http::Http;
 pub use ice::Ice;
 pub use log::{Log, LogFormat, LogLevel};
@@ -35,6 +37,7 @@ macros::sections! {
     pub struct Config {
         server: Server,
         store: Store,
+        cluster: Cluster,
         http: Http,
         tls: Tls,
         auth: Auth,

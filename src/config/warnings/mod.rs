@@ -10,7 +10,7 @@ use super::{Config, ValueSources, acme, tls};
 
 /// Returns a warning for every risky value of `config`.
 pub(super) fn check(config: &Config, value_sources: &ValueSources) -> Vec<Violation> {
-    let checks: [fn(&Config) -> Vec<Violation>; 15] = [
+    let checks: [fn(&Config) -> Vec<Violation>; 17] = [
         secrets::short_secrets,
         secrets::reused_secret,
         web::relative_data_dir,
@@ -26,6 +26,8 @@ pub(super) fn check(config: &Config, value_sources: &ValueSources) -> Vec<Violat
         relay::many_ice_urls,
         store::unverified_store,
         store::store_without_url,
+        store::exposed_redis,
+        store::cluster_without_url,
     ];
     let found = checks.iter().flat_map(|check| check(config));
     found
@@ -63,6 +65,28 @@ mod tests {
         assert_eq!(
             unused,
             ["store.ca_file is set, but store.url is not, so it has no effect"]
+        );
+    }
+
+    #[test]
+    fn a_redis_server_elsewhere_without_tls_gets_a_warning() {
+        let of = |url: &str, ca_file: bool| {
+            report(|config| {
+                config.cluster.redis_url = Some(url.parse().unwrap());
+                config.cluster.redis_ca_file = ca_file.then(|| "ca.pem".into());
+            })
+        };
+        assert_eq!(of("redis://localhost", false), [""; 0]);
+        assert_eq!(of("rediss://db", true), [""; 0]);
+        let elsewhere = of("redis://db", false);
+        assert_eq!(elsewhere.len(), 1, "{elsewhere:?}");
+        assert!(elsewhere[0].starts_with("cluster.redis_url has no TLS"));
+        let unused = "cluster.redis_ca_file is set, but cluster.redis_url is not rediss://, so it has no effect";
+        assert_eq!(of("redis://localhost", true), [unused]);
+        let alone = report(|config| config.cluster.node = Some("n1".to_owned()));
+        assert_eq!(
+            alone,
+            ["cluster.node is set, but cluster.redis_url is not, so it has no effect"]
         );
     }
 

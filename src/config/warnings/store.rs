@@ -1,4 +1,4 @@
-//! The PostgreSQL server.
+//! The PostgreSQL server, and the Redis server.
 
 use crate::config::value_source::Violation;
 use crate::config::{Config, SslMode};
@@ -33,6 +33,39 @@ pub(super) fn store_without_url(config: &Config) -> Vec<Violation> {
         ("store.ca_file", store.ca_file.is_some()),
     ];
     let text = "is set, but store.url is not, so it has no effect";
+    set.into_iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(key, _)| Violation::new(key, text))
+        .collect()
+}
+
+/// A Redis server elsewhere, with a connection that others can read or take over.
+pub(super) fn exposed_redis(config: &Config) -> Vec<Violation> {
+    let url = config.cluster.redis_url.as_ref();
+    if url.is_none_or(|url| !url.is_exposed()) {
+        return Vec::new();
+    }
+    let text = "has no TLS: everybody on the way can read and change signals, and remove users; use \
+                rediss://, or a network of its own";
+    vec![Violation::new("cluster.redis_url", text)]
+}
+
+/// Settings that belong to a Redis server, and no server, or no TLS.
+pub(super) fn cluster_without_url(config: &Config) -> Vec<Violation> {
+    let cluster = &config.cluster;
+    if let Some(url) = &cluster.redis_url {
+        let text = "is set, but cluster.redis_url is not rediss://, so it has no effect";
+        if cluster.redis_ca_file.is_none() || url.has_tls() {
+            return Vec::new();
+        }
+        return vec![Violation::new("cluster.redis_ca_file", text)];
+    }
+    let set = [
+        ("cluster.redis_password", cluster.redis_password.is_some()),
+        ("cluster.redis_ca_file", cluster.redis_ca_file.is_some()),
+        ("cluster.node", cluster.node.is_some()),
+    ];
+    let text = "is set, but cluster.redis_url is not, so it has no effect";
     set.into_iter()
         .filter(|(_, is_set)| *is_set)
         .map(|(key, _)| Violation::new(key, text))

@@ -100,9 +100,9 @@ impl Database {
         first_connection(&pool, &server).await?;
         let lock = match lock {
             StoreLock::None => None,
-            StoreLock::Exclusive => {
+            StoreLock::Exclusive | StoreLock::Shared => {
                 let pool = open_pool(options, 1, &server, &origin)?;
-                Some(DatabaseLock::acquire(pool, &server).await?)
+                Some(DatabaseLock::acquire(pool, &server, lock).await?)
             }
         };
         schema::migrate(&pool, &server).await?;

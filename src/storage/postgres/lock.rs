@@ -1,4 +1,4 @@
-//! The lock of a database: one parlor serves it at a time.
+//! The lock of a database: one parlor serves it at a time, or the nodes of a cluster.
 //!
 //! It is an advisory lock of a connection of its own, so the server releases it when the process or its host ends.
 
@@ -39,6 +39,8 @@ pub enum StoreLock {
     None,
     /// Excludes other processes that serve or copy the store. SQLite needs none: its data directory has a lock.
     Exclusive,
+    /// For a node of a cluster: excludes all but other nodes.
+    Shared,
 }
 
 /// A held lock. It is released when this value is dropped.
@@ -60,8 +62,9 @@ impl DatabaseLock {
     pub(super) async fn acquire(
         pool: Pool,
         server: &ServerName,
+        lock: StoreLock,
     ) -> Result<DatabaseLock, StoreError> {
-        let mut keeper = Keeper::new(pool, server);
+        let mut keeper = Keeper::new(pool, server, lock);
         let deadline = Instant::now() + START_TIMEOUT;
         let mut is_waiting = false;
         while let Some(holder) = keeper.try_lock().await? {
@@ -96,6 +99,7 @@ impl DatabaseLock {
 struct Keeper {
     pool: Pool,
     server: ServerName,
+    lock: StoreLock,
     /// The connection of the lock, also while another process has it.
     client: Option<Client>,
     /// The last session of this process that had the lock.
@@ -110,10 +114,11 @@ struct Session {
 }
 
 impl Keeper {
-    fn new(pool: Pool, server: &ServerName) -> Keeper {
+    fn new(pool: Pool, server: &ServerName, lock: StoreLock) -> Keeper {
         Keeper {
             pool,
             server: server.clone(),
+            lock,
             client: None,
             holding: None,
         }
@@ -158,7 +163,11 @@ impl Keeper {
                 client.map_err(|error| self.server.pool_failure(&error, CALL_TIMEOUT).error)?
             }
         };
-        let answer = time::timeout(CALL_TIMEOUT, try_lock(&client, self.holding.as_ref())).await;
+        let answer = time::timeout(
+            CALL_TIMEOUT,
+            try_lock(&client, self.lock, self.holding.as_ref()),
+        );
+        let answer = answer.await;
         Ok(match self.keep_answered(client, answer)? {
             Attempt::Locked(session) => {
                 self.holding = Some(session);
@@ -206,6 +215,7 @@ enum Attempt {
 /// Takes the lock. The session `predecessor` of this process must not keep it.
 async fn try_lock(
     client: &Client,
+    lock: StoreLock,
     predecessor: Option<&Session>,
 ) -> Result<Attempt, tokio_postgres::Error> {
     client.batch_execute(SESSION).await?;
@@ -215,9 +225,13 @@ async fn try_lock(
             .query(END_SESSION, &[process, start, timeout])
             .await?;
     }
+    let function = match lock {
+        StoreLock::Shared => "pg_try_advisory_lock_shared",
+        StoreLock::Exclusive | StoreLock::None => "pg_try_advisory_lock",
+    };
     let (first, second) = KEYS;
     let sql = format!(
-        "SELECT pg_try_advisory_lock({first}, {second}), pid, backend_start::text
+        "SELECT {function}({first}, {second}), pid, backend_start::text
          FROM pg_stat_activity WHERE pid = pg_backend_pid()"
     );
     let row = client.query_one(&sql, &[]).await?;
@@ -251,7 +265,7 @@ mod tests {
     use crate::storage::postgres::database::open_pool;
     use crate::storage::tests::server::{Database, server};
 
-    fn keeper(database: &Database) -> Keeper {
+    fn keeper(database: &Database, lock: StoreLock) -> Keeper {
         let options = PostgresOptions {
             url: database.url().parse().unwrap(),
             password: None,
@@ -260,23 +274,42 @@ mod tests {
         };
         let server = ServerName("db".into());
         let pool = open_pool(&options, 1, &server, "origin").unwrap();
-        Keeper::new(pool, &server)
+        Keeper::new(pool, &server, lock)
     }
 
     #[tokio::test]
     async fn a_session_that_the_server_takes_for_alive_leaves_the_lock_to_its_successor() {
         let (database, another) = (server().create(None), server().create(None));
-        let mut keeper_of_lock = keeper(&database);
+        let mut keeper_of_lock = keeper(&database, StoreLock::Exclusive);
         assert_eq!(keeper_of_lock.try_lock().await, Ok(None));
-        assert_eq!(keeper(&another).try_lock().await, Ok(None));
+        assert_eq!(
+            keeper(&another, StoreLock::Exclusive).try_lock().await,
+            Ok(None)
+        );
         // Its socket stays open, as that of a host that is gone.
         let _abandoned = Object::take(keeper_of_lock.client.take().unwrap());
-        let mut other = keeper(&database);
+        let mut other = keeper(&database, StoreLock::Exclusive);
         let holder = other.try_lock().await.unwrap().expect("another session");
         assert!(holder.starts_with("parlor, server process "), "{holder}");
         assert_eq!(keeper_of_lock.try_lock().await, Ok(None));
         assert_eq!(keeper_of_lock.check_session().await, Ok(()));
         assert!(other.try_lock().await.unwrap().is_some());
         drop(keeper_of_lock);
+    }
+
+    #[tokio::test]
+    async fn nodes_share_the_lock_and_exclude_a_parlor_on_its_own() {
+        use StoreLock::{Exclusive, Shared};
+        let database = server().create(None);
+        let (mut one, mut two) = (keeper(&database, Shared), keeper(&database, Shared));
+        assert_eq!(one.try_lock().await, Ok(None));
+        assert_eq!(two.try_lock().await, Ok(None));
+        let mut alone = keeper(&database, Exclusive);
+        assert!(alone.try_lock().await.unwrap().is_some());
+        drop(Object::take(one.client.take().unwrap()));
+        assert!(alone.try_lock().await.unwrap().is_some());
+        drop(Object::take(two.client.take().unwrap()));
+        while alone.try_lock().await.unwrap().is_some() {}
+        assert!(one.try_lock().await.unwrap().is_some());
     }
 }

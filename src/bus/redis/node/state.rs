@@ -17,6 +17,8 @@ pub(super) enum Phase {
     /// The script is in flight.
     Registering,
     Registered,
+    /// The node gives up its lease, and sends nothing else.
+    Ended,
 }
 
 /// A command in flight.

@@ -1,0 +1,171 @@
+//! The connection to the other nodes, if this is one of several.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ring::hmac;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::bus::redis::{Link, LinkError, Server, Settings};
+use crate::config::{Config, is_node_name};
+use crate::secret::Secret;
+use crate::service::{self, Hub};
+use crate::tls::{Verification, client_config};
+
+/// How long a start waits for a Redis server that cannot be reached yet.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two attempts of a start.
+const START_PAUSE: Duration = Duration::from_millis(250);
+/// How long a start waits until Redis lists the node.
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two looks at the registration.
+const REGISTRATION_PAUSE: Duration = Duration::from_millis(5);
+/// Timeout for telling the other nodes that this one ends.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The version of keys and scripts in Redis. Nodes with another one do not see each other.
+const PROTOCOL: &str = "1:";
+
+/// The purpose of the derived key, for key separation.
+const NONCE_KEY_LABEL: &[u8] = b"parlor nonce key";
+
+/// One node of several.
+pub(super) struct Cluster {
+    pub(super) link: Arc<Link>,
+    server: Server,
+    /// The URL of the server without its password.
+    url: String,
+}
+
+impl Cluster {
+    /// Returns the node that the settings describe; `None` without `cluster.redis_url`. `seed` must be random.
+    pub(super) fn configured(config: &Config, seed: [u8; 32]) -> anyhow::Result<Option<Cluster>> {
+        let Some((server, url)) = server(config)? else {
+            return Ok(None);
+        };
+        let cluster = &config.cluster;
+        let settings = Settings {
+            name: node_name(config)?,
+            prefix: format!("{}{PROTOCOL}", cluster.prefix),
+            lease: cluster.lease,
+            about: String::new(),
+        };
+        tracing::info!(node = settings.name, redis = url, "one of several nodes");
+        Ok(Some(Cluster {
+            link: Arc::new(Link::new(settings, seed)),
+            server,
+            url,
+        }))
+    }
+
+    /// Waits a few seconds for a server that is starting.
+    pub(super) async fn wait_for_server(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let mut is_waiting = false;
+        while let Err(error) = self.server.probe().await {
+            let may_start = matches!(error, LinkError::Connect(_) | LinkError::Timeout);
+            if !may_start || Instant::now() >= deadline {
+                return Err(unusable(&self.url, &error));
+            }
+            if !is_waiting {
+                tracing::info!(redis = self.url, %error, "waiting for the Redis server");
+            }
+            is_waiting = true;
+            sleep(START_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Connects to the other nodes. Returns when Redis lists this one, or after a few seconds.
+    pub(super) async fn start(self, hub: Arc<Hub>) -> Running {
+        let Cluster { link, server, .. } = self;
+        let task = tokio::spawn(service::cluster::run(hub, link.clone(), server));
+        let registered = async {
+            while !link.is_available() {
+                sleep(REGISTRATION_PAUSE).await;
+            }
+        };
+        // A server that has just ended is waited for while clients are refused.
+        let _ = timeout(REGISTRATION_TIMEOUT, registered).await;
+        Running { link, task }
+    }
+}
+
+/// A node that is connected to the others.
+pub(super) struct Running {
+    link: Arc<Link>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Reports to the other nodes that this one ends. Its connections must have ended.
+    pub(super) async fn finish(self) {
+        if timeout(FINISH_TIMEOUT, self.link.finish()).await.is_err() {
+            tracing::warn!("other nodes will notice the end of this one by its lease");
+        }
+        self.task.abort();
+    }
+}
+
+/// Checks that the Redis server of the settings, if any, can be used now.
+pub(super) async fn probe(config: &Config) -> anyhow::Result<()> {
+    match server(config)? {
+        Some((server, url)) => server.probe().await.map_err(|error| unusable(&url, &error)),
+        None => Ok(()),
+    }
+}
+
+/// Returns keys for nonces that all nodes with the same TURN secrets share, newest first.
+pub(super) fn nonce_keys(config: &Config) -> Vec<Secret> {
+    let turn = &config.turn;
+    let secrets = turn.secret.iter().chain(&turn.previous_secrets);
+    let derived = secrets.map(|secret| {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
+        let tag = hmac::sign(&key, NONCE_KEY_LABEL);
+        let bytes = tag.as_ref().iter();
+        Secret::new(bytes.map(|byte| format!("{byte:02x}")).collect::<String>())
+    });
+    derived.collect()
+}
+
+fn server(config: &Config) -> anyhow::Result<Option<(Server, String)>> {
+    let cluster = &config.cluster;
+    let Some(url) = &cluster.redis_url else {
+        return Ok(None);
+    };
+    let verification = if url.has_tls() {
+        Verification::Full
+    } else {
+        Verification::None
+    };
+    let ca_file = cluster.redis_ca_file.as_deref();
+    let tls = client_config(verification, ca_file).map_err(anyhow::Error::msg);
+    let tls = tls.with_context(|| format!("the Redis server {url} can't be verified"))?;
+    let server = Server::new(url.expose(), &tls);
+    let server = server.with_context(|| format!("the Redis server {url} can't be used"))?;
+    let server = match &cluster.redis_password {
+        Some(password) => server.with_password(password.expose()),
+        None => server,
+    };
+    Ok(Some((server, url.to_string())))
+}
+
+fn unusable(url: &str, error: &LinkError) -> anyhow::Error {
+    anyhow::anyhow!("the Redis server {url} can't be used: {error}; check `cluster.redis_url`")
+}
+
+/// Returns the name of this node.
+fn node_name(config: &Config) -> anyhow::Result<String> {
+    if let Some(name) = &config.cluster.node {
+        return Ok(name.clone());
+    }
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if !is_node_name(name) {
+        bail!("the name of this host, `{name}`, cannot be that of a node; set cluster.node");
+    }
+    Ok(name.to_owned())
+}
