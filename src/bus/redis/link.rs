@@ -1,13 +1,14 @@
 //! The connections of a node: commands on one, the inbox on the other.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::{Pipeline, Value};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::node::{Counts, Node, Output, Settings};
+use super::node::{Counts, Node, NodeInfo, Output, Settings, parse_nodes};
 use super::scripts::{Script, Scripts};
 use super::server::{Connection, LinkError, Server};
 use crate::clock;
@@ -33,6 +34,11 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 pub struct Link {
     node: Mutex<Node>,
     scripts: Arc<Scripts>,
+    prefix: String,
+    lease: Duration,
+    nodes: watch::Sender<Arc<[NodeInfo]>>,
+    /// The calls of [`Link::ask`], by ticket. Lock order: after the node.
+    asked: Mutex<HashMap<u64, oneshot::Sender<Option<String>>>>,
     /// There may be commands to send.
     work: Notify,
     /// There may be an inbox to read.
@@ -44,6 +50,10 @@ impl Link {
     pub fn new(settings: Settings, seed: [u8; 32]) -> Link {
         let scripts = Scripts::new();
         Link {
+            prefix: settings.prefix.clone(),
+            lease: settings.lease,
+            nodes: watch::Sender::new(Arc::default()),
+            asked: Mutex::default(),
             node: Mutex::new(Node::new(settings, scripts.clone(), seed)),
             scripts,
             work: Notify::new(),
@@ -71,11 +81,78 @@ impl Link {
         self.work.notify_one();
     }
 
-    /// Runs [`Script::Place`] or [`Script::Limit`]; [`Output::Answer`] has the ticket.
-    pub fn call(&self, script: Script, args: Vec<String>) -> u64 {
-        let ticket = self.node().call(script, args);
+    /// Whether this node has a lease now: no other node may have evicted it. Without Redis it has one until its
+    /// lease ends.
+    pub fn has_lease(&self) -> bool {
+        self.node().has_lease(clock::now().mono)
+    }
+
+    /// Entries of the inbox that the node had not read when it last renewed its lease.
+    pub fn lag(&self) -> u64 {
+        self.node().lag()
+    }
+
+    /// The nodes that Redis lists, including this one: those that were not evicted. A change arrives with the next
+    /// renewal of the lease, after at most a fifth of it.
+    pub fn nodes(&self) -> watch::Receiver<Arc<[NodeInfo]>> {
+        self.nodes.subscribe()
+    }
+
+    /// The nodes whose lease has not ended, read on a connection of its own. Works before [`Link::run`], when this
+    /// node is none of them yet.
+    pub async fn read_nodes(&self, server: &Server) -> Result<Arc<[NodeInfo]>, LinkError> {
+        let mut connection = server.connect().await?;
+        let reading = async {
+            connection.prepare(self.scripts.texts()).await?;
+            let mut read = redis::cmd("EVALSHA");
+            let script = self.scripts.hash(Script::Nodes);
+            read.arg(script).arg(0).arg(&self.prefix);
+            let reply = connection.redis.send_packed_command(&read).await?;
+            Ok(parse_nodes(reply))
+        };
+        let read = timeout(RESPONSE_TIMEOUT, reading).await;
+        read.map_err(|_| LinkError::Timeout)?
+    }
+
+    /// Changes the text about this node for the other nodes, at most 4 KiB.
+    pub fn set_about(&self, about: String) {
+        self.node().set_about(about);
         self.work.notify_one();
-        ticket
+    }
+
+    /// Records that this node gets no new rooms to relay, or gets them again.
+    pub fn set_draining(&self, is_draining: bool) {
+        self.node().set_draining(is_draining);
+        self.work.notify_one();
+    }
+
+    /// Whether rosters list users, each given as (room, user), on any node. `None` while that is unknown: without
+    /// Redis, and for two leases after Redis lost the rosters.
+    pub async fn are_members(&self, users: &[(&str, &str)]) -> Option<Vec<bool>> {
+        let mut args = vec![(self.lease * 2).as_micros().to_string()];
+        args.extend(
+            users
+                .iter()
+                .flat_map(|(room, user)| [(*room).to_owned(), (*user).to_owned()]),
+        );
+        let answer = self.ask(Script::Members, args).await?;
+        let is_complete = answer.len() == users.len();
+        is_complete.then(|| answer.bytes().map(|digit| digit == b'1').collect())
+    }
+
+    /// Runs a script whose answer is a text; `None` if Redis does not answer, or does not know this node.
+    pub async fn ask(&self, script: Script, args: Vec<String>) -> Option<String> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut node = self.node();
+            if !node.is_available() {
+                return None;
+            }
+            let ticket = node.call(script, args);
+            self.asked().insert(ticket, answer);
+        }
+        self.work.notify_one();
+        answered.await.ok().flatten()
     }
 
     /// See [`Node::rooms_visited`].
@@ -164,6 +241,7 @@ impl Link {
                 self.node().handle_reply(reply, clock::now().mono);
             }
             carry_out(self);
+            self.publish_nodes();
             self.registered.notify_one();
             if self.node().is_broken() {
                 return Err(LinkError::Reply);
@@ -213,10 +291,28 @@ impl Link {
         loop {
             let output = self.node().poll_output();
             match output {
+                Some(Output::Answer { ticket, value }) => {
+                    if let Some(asked) = self.asked().remove(&ticket) {
+                        let _ = asked.send(value);
+                    }
+                }
                 Some(output) => carry_out(output),
                 None => return,
             }
         }
+    }
+
+    fn publish_nodes(&self) {
+        let nodes = self.node().nodes().clone();
+        self.nodes.send_if_modified(|known| {
+            let is_other = !Arc::ptr_eq(known, &nodes);
+            *known = nodes;
+            is_other
+        });
+    }
+
+    fn asked(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Option<String>>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn node(&self) -> MutexGuard<'_, Node> {

@@ -18,6 +18,6 @@ mod server;
 pub(crate) mod tests;
 
 pub use link::Link;
-pub use node::{Counts, Node, Output, Settings};
+pub use node::{Counts, Node, NodeInfo, Output, Settings};
 pub use scripts::{Script, Scripts};
 pub use server::{LinkError, Server};

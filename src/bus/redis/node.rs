@@ -4,6 +4,7 @@
 //! to [`Node::handle_reply`] in the same order, reads the inbox by [`Node::read_command`], and carries out
 //! what [`Node::poll_output`] returns. After a lost connection, unanswered commands are sent again.
 
+mod about;
 mod commands;
 mod ending;
 mod queue;
@@ -23,6 +24,9 @@ use super::inbox::{self, status, text};
 use super::scripts::{Script, Scripts};
 use crate::clock::Mono;
 use crate::room::{NodeId, RemoteFrame, Request, RosterEvent};
+use about::Listing;
+pub use about::NodeInfo;
+pub(super) use about::parse as parse_nodes;
 use commands::Identity;
 use queue::Queue;
 use state::{Control, Evicted, Flight, Inbox, Phase, Renewal, Restating};
@@ -42,7 +46,7 @@ pub struct Settings {
     pub prefix: String,
     /// A node that does not renew its lease for this long is evicted.
     pub lease: Duration,
-    /// Text about this node, for the other nodes.
+    /// Text about this node for the other nodes, at most 4 KiB.
     pub about: String,
 }
 
@@ -113,6 +117,7 @@ pub struct Node {
     inbox: Inbox,
     rooms: Restating,
     renewal: Renewal,
+    listing: Listing,
     /// Nodes that restated all their rooms since the roster was lost.
     restated: HashSet<NodeId>,
     evicted: Evicted,
@@ -143,6 +148,7 @@ impl Node {
             inbox: Inbox::default(),
             rooms: Restating::default(),
             renewal: Renewal::default(),
+            listing: Listing::default(),
             restated: HashSet::new(),
             evicted: Evicted::default(),
             tickets: 0,
@@ -256,7 +262,7 @@ impl Node {
         }
     }
 
-    /// Runs [`Script::Place`] or [`Script::Limit`]; [`Output::Answer`] has the ticket.
+    /// Runs a script whose answer is a text; [`Output::Answer`] has the ticket.
     pub fn call(&mut self, script: Script, args: Vec<String>) -> u64 {
         self.tickets += 1;
         let ticket = self.tickets;
@@ -316,13 +322,13 @@ impl Node {
             return None;
         }
         match self.phase {
-            Phase::Unregistered => return Some(self.register()),
+            Phase::Unregistered => return Some(self.register(now)),
             Phase::Registering => return None,
-            Phase::Ended => return self.send_last(),
+            Phase::Ended => return self.send_last(now),
             Phase::Registered => {}
         }
         if let Some(control) = self.controls.pop_front() {
-            return Some(self.send_control(control));
+            return Some(self.send_control(control, now));
         }
         self.announce_restated(now);
         let command = self.identity.command(self.queue.send()?);
@@ -355,8 +361,10 @@ impl Node {
             _ => {}
         }
         match flight {
-            Flight::Register => self.registered(reply, now),
-            Flight::Renew { entries_read } => self.renewed(reply, entries_read, now),
+            Flight::Register { sent } => self.registered(reply, sent, now),
+            Flight::Renew { entries_read, sent } => {
+                self.renewed(reply, entries_read, sent, now);
+            }
             Flight::Evict { node } => {
                 if text(reply).is_some_and(|left| left != "0") {
                     self.evict(node, "any");
@@ -400,14 +408,18 @@ impl Node {
         }
     }
 
-    fn send_control(&mut self, control: Control) -> Cmd {
+    fn send_control(&mut self, control: Control, now: Mono) -> Cmd {
         match control {
             Control::Renew => {
                 let mut command = self.identity.script(Script::Renew);
                 command
                     .arg(self.settings.lease.as_millis() as u64)
-                    .arg(&self.inbox.position);
+                    .arg(&self.inbox.position)
+                    .arg(u8::from(self.listing.is_draining))
+                    .arg(&self.settings.about)
+                    .arg(&self.listing.version);
                 self.flights.push_back(Flight::Renew {
+                    sent: now,
                     entries_read: self.inbox.entries_read,
                 });
                 command

@@ -17,14 +17,18 @@ pub enum Script {
     Clean,
     Place,
     Limit,
+    Members,
+    Nodes,
 }
 
+const CLOCK: &str = include_str!("scripts/clock.lua");
 const GUARD: &str = include_str!("scripts/guard.lua");
+const ABOUT: &str = include_str!("scripts/about.lua");
 const ONCE: &str = include_str!("scripts/once.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
 
 impl Script {
-    pub const ALL: [Script; 10] = [
+    pub const ALL: [Script; 12] = [
         Script::Enter,
         Script::Leave,
         Script::Restate,
@@ -35,21 +39,35 @@ impl Script {
         Script::Clean,
         Script::Place,
         Script::Limit,
+        Script::Members,
+        Script::Nodes,
     ];
 
     fn text(self) -> String {
-        match self {
-            Script::Enter => [GUARD, ONCE, ROOM, include_str!("scripts/enter.lua")].concat(),
-            Script::Leave => [GUARD, ONCE, ROOM, include_str!("scripts/leave.lua")].concat(),
-            Script::Restate => [GUARD, ONCE, ROOM, include_str!("scripts/restate.lua")].concat(),
-            Script::Restated => [GUARD, ONCE, ROOM, include_str!("scripts/restated.lua")].concat(),
-            Script::Register => include_str!("scripts/register.lua").to_owned(),
-            Script::Renew => [GUARD, include_str!("scripts/renew.lua")].concat(),
-            Script::Evict => [GUARD, ROOM, include_str!("scripts/evict.lua")].concat(),
-            Script::Clean => [GUARD, include_str!("scripts/clean.lua")].concat(),
-            Script::Place => [GUARD, include_str!("scripts/place.lua")].concat(),
-            Script::Limit => [GUARD, include_str!("scripts/limit.lua")].concat(),
-        }
+        let own = match self {
+            Script::Enter => include_str!("scripts/enter.lua"),
+            Script::Leave => include_str!("scripts/leave.lua"),
+            Script::Restate => include_str!("scripts/restate.lua"),
+            Script::Restated => include_str!("scripts/restated.lua"),
+            Script::Register => include_str!("scripts/register.lua"),
+            Script::Renew => include_str!("scripts/renew.lua"),
+            Script::Evict => include_str!("scripts/evict.lua"),
+            Script::Clean => include_str!("scripts/clean.lua"),
+            Script::Place => include_str!("scripts/place.lua"),
+            Script::Limit => include_str!("scripts/limit.lua"),
+            Script::Members => include_str!("scripts/members.lua"),
+            Script::Nodes => include_str!("scripts/nodes.lua"),
+        };
+        let parts: &[&str] = match self {
+            Script::Enter | Script::Leave | Script::Restate | Script::Restated => {
+                &[CLOCK, GUARD, ONCE, ROOM]
+            }
+            Script::Register | Script::Nodes => &[CLOCK, ABOUT],
+            Script::Renew => &[CLOCK, GUARD, ABOUT],
+            Script::Evict => &[CLOCK, GUARD, ROOM],
+            Script::Clean | Script::Place | Script::Limit | Script::Members => &[CLOCK, GUARD],
+        };
+        [&parts.concat(), own].concat()
     }
 }
 

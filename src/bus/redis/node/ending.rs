@@ -4,6 +4,7 @@ use redis::Cmd;
 
 use super::Node;
 use super::state::Phase;
+use crate::clock::Mono;
 
 impl Node {
     /// Whether everything that was queued has been carried out.
@@ -25,8 +26,8 @@ impl Node {
         self.phase == Phase::Ended && self.controls.is_empty() && self.flights.is_empty()
     }
 
-    pub(super) fn send_last(&mut self) -> Option<Cmd> {
+    pub(super) fn send_last(&mut self, now: Mono) -> Option<Cmd> {
         let control = self.controls.pop_front()?;
-        Some(self.send_control(control))
+        Some(self.send_control(control, now))
     }
 }

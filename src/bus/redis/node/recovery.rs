@@ -15,7 +15,7 @@ use crate::room::NodeId;
 use crate::room::rule::{Rule, applies};
 
 impl Node {
-    pub(super) fn registered(&mut self, reply: Value, now: Mono) {
+    pub(super) fn registered(&mut self, reply: Value, sent: Mono, now: Mono) {
         let mut reply = array(reply).into_iter();
         let Some(world) = reply.next().and_then(text) else {
             self.is_broken = true;
@@ -26,6 +26,8 @@ impl Node {
         self.restated = restated.collect();
         self.identity.world = world;
         self.phase = Phase::Registered;
+        self.listing.version.clear();
+        self.listing.leased_until = Some(sent + self.settings.lease);
         self.inbox.position = "0-0".to_owned();
         self.renewal = Renewal {
             next: now,
@@ -37,13 +39,14 @@ impl Node {
         }
     }
 
-    pub(super) fn renewed(&mut self, reply: Value, entries_read: u64, now: Mono) {
+    pub(super) fn renewed(&mut self, reply: Value, entries_read: u64, sent: Mono, now: Mono) {
         let mut reply = array(reply).into_iter();
         let Some(Value::Int(read)) = reply.next() else {
             self.is_broken = true;
             return;
         };
         let read = read as u64;
+        self.listing.leased_until = Some(sent + self.settings.lease);
         if read > entries_read && applies(Rule::InboxIsCounted) {
             self.inbox.entries_read += read - entries_read;
             self.counts.inbox_overruns += 1;
@@ -54,6 +57,7 @@ impl Node {
             names.into_iter().filter_map(text).collect::<Vec<String>>()
         };
         let (expired, evicting, old) = (names(), names(), names());
+        self.renewed_listing(reply);
         for list in old {
             self.clean(list);
         }
@@ -121,6 +125,7 @@ impl Node {
     /// Forgets everything that is about the previous roster.
     pub(super) fn begin_anew(&mut self) {
         self.phase = Phase::Unregistered;
+        self.listing.leased_until = None;
         self.queue.clear();
         let calls = self.controls.drain(..).filter_map(|control| match control {
             Control::Call { ticket, .. } => Some(ticket),
@@ -157,12 +162,12 @@ impl Node {
         self.restated.clear();
     }
 
-    pub(super) fn register(&mut self) -> Cmd {
+    pub(super) fn register(&mut self, now: Mono) -> Cmd {
         self.phase = Phase::Registering;
         self.inbox.generation += 1;
         self.inbox.entries_read = 0;
         let world = format!("{:016x}", self.rng.random::<u64>());
-        self.flights.push_back(Flight::Register);
+        self.flights.push_back(Flight::Register { sent: now });
         let mut command = self.identity.evalsha(Script::Register);
         command
             .arg(&self.settings.prefix)
@@ -172,7 +177,8 @@ impl Node {
             .arg(self.queue.last_number())
             .arg(self.settings.lease.as_millis() as u64)
             .arg(&self.settings.about)
-            .arg(self.inbox.generation);
+            .arg(self.inbox.generation)
+            .arg(u8::from(self.listing.is_draining));
         command
     }
 

@@ -24,9 +24,12 @@ pub(super) enum Phase {
 /// A command in flight.
 #[derive(Debug, PartialEq)]
 pub(super) enum Flight {
-    Register,
+    Register {
+        sent: Mono,
+    },
     Renew {
         entries_read: u64,
+        sent: Mono,
     },
     Evict {
         node: NodeId,

@@ -12,6 +12,7 @@ if expiry then
     end
     redis.call('ZREM', nodes, gone)
     redis.call('SADD', evicting, gone)
+    redis.call('INCR', PREFIX .. 'nodes-version')
 end
 if redis.call('SISMEMBER', evicting, gone) == 0 then
     return 0

@@ -1,15 +1,6 @@
--- The beginning of every script of a registered node: refuses a node of another world, and an evicted node.
+-- Refuses a node of another world, and an evicted node: the beginning of every script of a registered node.
 -- ARGV: prefix, world, node.
-local PREFIX, WORLD, NODE = ARGV[1], ARGV[2], ARGV[3]
-
-local function now()
-    local time = redis.call('TIME')
-    return time[1] * 1000000 + time[2]
-end
-
-local function integer(number)
-    return string.format('%.0f', number)
-end
+local WORLD, NODE = ARGV[2], ARGV[3]
 
 if redis.call('GET', PREFIX .. 'world') ~= WORLD then
     return 'WORLD'

@@ -1,14 +1,9 @@
 -- Registers a node with an empty inbox. Makes a new world if there is none, or if the server has restarted or
 -- another one took its place, because the last changes may be lost then.
 -- ARGV: prefix, the server's run id, node, a new world's name, the number of the node's last command,
--- the lease in ms, what the node says of itself, the number of the registration.
+-- the lease in ms, what the node says about itself, the number of the registration, whether it drains.
 -- Returns the world, and the nodes that have restated all their rooms in it.
-local PREFIX, RUN, NODE = ARGV[1], ARGV[2], ARGV[3]
-
-local function now()
-    local time = redis.call('TIME')
-    return time[1] * 1000000 + time[2]
-end
+local RUN, NODE = ARGV[2], ARGV[3]
 
 -- Removes what an earlier world has of a node. Its rosters are removed later, in steps: they are many.
 local function retire(node)
@@ -24,6 +19,7 @@ local world = redis.call('GET', PREFIX .. 'world')
 if not world or string.match(world, ' (%S+)$') ~= RUN then
     world = ARGV[4] .. ' ' .. RUN
     redis.call('SET', PREFIX .. 'world', world)
+    redis.call('SET', PREFIX .. 'world-since', integer(now()))
     for _, node in ipairs(redis.call('ZRANGE', PREFIX .. 'nodes', 0, -1)) do
         retire(node)
     end
@@ -38,8 +34,9 @@ if earlier and tonumber(earlier) >= tonumber(ARGV[8]) then
     return 'LATE'
 end
 redis.call('DEL', PREFIX .. 'i:' .. NODE, PREFIX .. 'h:' .. NODE, PREFIX .. 'nr:' .. NODE)
-redis.call('ZADD', PREFIX .. 'nodes', string.format('%.0f', now() + ARGV[6] * 1000), NODE)
-redis.call('HSET', PREFIX .. 'h:' .. NODE, 'c', ARGV[5], 'about', ARGV[7], 'g', ARGV[8])
+redis.call('ZADD', PREFIX .. 'nodes', integer(now() + ARGV[6] * 1000), NODE)
+redis.call('HSET', PREFIX .. 'h:' .. NODE, 'c', ARGV[5], 'g', ARGV[8])
+record_about(NODE, ARGV[9], ARGV[7])
 redis.call('XADD', PREFIX .. 'i:' .. NODE, '*', 't', 'registered')
 local restated = {}
 for _, node in ipairs(redis.call('ZRANGE', PREFIX .. 'nodes', 0, -1)) do

@@ -1,7 +1,9 @@
 -- Renews the lease, and removes what the node has read from its inbox.
--- ARGV[4..]: the lease in ms, the id of the last entry that was read.
+-- ARGV[4..]: the lease in ms, the id of the last entry that was read, whether the node drains, what it says about
+-- itself, the version of the list of nodes that it knows.
 -- Returns the number of entries up to that id that ever were in the inbox; the nodes whose lease has ended; those
--- whose eviction has begun; and the lists of rooms of earlier worlds.
+-- whose eviction has begun; the lists of rooms of earlier worlds; the number of entries after that id; and the
+-- version of the list of nodes, and the list, if the node knows another version.
 local nodes, inbox = PREFIX .. 'nodes', PREFIX .. 'i:' .. NODE
 local time, position = now(), ARGV[5]
 redis.call('ZADD', nodes, integer(time + ARGV[4] * 1000), NODE)
@@ -10,6 +12,7 @@ if redis.call('EXISTS', inbox) == 0 then
     -- The server dropped it: nothing tells what was in it.
     redis.call('ZREM', nodes, NODE)
     redis.call('SADD', PREFIX .. 'evicting', NODE)
+    redis.call('INCR', PREFIX .. 'nodes-version')
     return 'FENCED'
 end
 local added, length, first = 0, 0, nil
@@ -28,4 +31,10 @@ if first == position then
     read = read + 1
 end
 local expired = redis.call('ZRANGEBYSCORE', nodes, '-inf', integer(time))
-return { read, expired, redis.call('SMEMBERS', PREFIX .. 'evicting'), redis.call('SMEMBERS', PREFIX .. 'old') }
+record_about(NODE, ARGV[6], ARGV[7])
+local version, listed = redis.call('GET', PREFIX .. 'nodes-version'), {}
+if version ~= ARGV[8] then
+    listed = describe(redis.call('ZRANGE', nodes, 0, -1))
+end
+return { read, expired, redis.call('SMEMBERS', PREFIX .. 'evicting'), redis.call('SMEMBERS', PREFIX .. 'old'),
+    added - read, version, listed }

@@ -172,7 +172,9 @@ impl World {
     fn check_keys(&mut self) -> Check {
         let keys: BTreeSet<String> = self.query(cmd("KEYS").arg("p1:*"));
         let mut expected: BTreeSet<String> =
-            ["p1:now", "p1:world", "p1:nodes"].map(str::to_owned).into();
+            ["now", "world", "world-since", "nodes", "nodes-version"]
+                .map(|key| format!("p1:{key}"))
+                .into();
         for index in 0..self.nodes.len() {
             let id = self.nodes[index].node.id().to_string();
             expected.extend([format!("p1:i:{id}"), format!("p1:h:{id}")]);

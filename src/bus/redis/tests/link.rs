@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::cmd;
 
 use super::server;
-use crate::bus::redis::{Link, Output, Script, Server, Settings};
+use crate::bus::redis::{Link, NodeInfo, Output, Script, Server, Settings};
 use crate::clock;
 use crate::room::{ConnectionId, Effect, Input, Limits, Request, Room};
 use crate::tls::{Verification, client_config};
@@ -19,18 +19,20 @@ struct Peer {
     /// The texts that the connections received.
     received: Mutex<BTreeMap<ConnectionId, Vec<String>>>,
     admitted: Mutex<Vec<ConnectionId>>,
-    answers: Mutex<BTreeMap<u64, Option<String>>>,
+}
+
+fn settings(name: &str) -> Settings {
+    Settings {
+        name: name.to_owned(),
+        prefix: "p1:".to_owned(),
+        lease: Duration::from_secs(10),
+        about: String::new(),
+    }
 }
 
 impl Peer {
     fn start(name: &str, url: &str) -> Arc<Peer> {
-        let settings = Settings {
-            name: name.to_owned(),
-            prefix: "p1:".to_owned(),
-            lease: Duration::from_secs(10),
-            about: String::new(),
-        };
-        let link = Link::new(settings, [name.len() as u8; 32]);
+        let link = Link::new(settings(name), [name.len() as u8; 32]);
         let mut room = Room::new("lobby", Limits::UNLIMITED);
         room.connect(link.id(), ConnectionId::new(1).unwrap());
         let peer = Arc::new(Peer {
@@ -38,7 +40,6 @@ impl Peer {
             room: Mutex::new(room),
             received: Mutex::default(),
             admitted: Mutex::default(),
-            answers: Mutex::default(),
         });
         let tls = client_config(Verification::None, None).unwrap();
         let server = Server::new(url, &tls).unwrap();
@@ -77,9 +78,7 @@ impl Peer {
                 self.with_room(|room, effects| nodes = room.forget_unconfirmed(effects));
                 self.link.abandon(nodes);
             }
-            Output::Answer { ticket, value } => {
-                self.answers.lock().unwrap().insert(ticket, value);
-            }
+            Output::Answer { .. } => {}
         }
     }
 
@@ -193,19 +192,50 @@ async fn frames_between_nodes_arrive_in_order_although_connections_are_killed() 
 }
 
 #[tokio::test]
-async fn a_call_is_answered() {
+async fn a_question_is_answered() {
     let peer = Peer::start("near", &server::server().database());
     wait_until(|| peer.link.is_available()).await;
-    let args = ["login:alice", "1000000", "1"].map(str::to_owned);
-    let tickets: Vec<u64> = (0..2)
-        .map(|_| peer.link.call(Script::Limit, args.to_vec()))
-        .collect();
-    wait_until(|| peer.answers.lock().unwrap().len() == 2).await;
-    let answers = peer.answers.lock().unwrap();
-    assert_eq!(answers[&tickets[0]].as_deref(), Some("0"));
-    assert!(
-        answers[&tickets[1]]
-            .as_deref()
-            .is_some_and(|wait| wait != "0")
-    );
+    let ask = || {
+        let args = ["login:alice", "1000000", "1"].map(str::to_owned);
+        peer.link.ask(Script::Limit, args.to_vec())
+    };
+    assert_eq!(ask().await.as_deref(), Some("0"));
+    assert!(ask().await.is_some_and(|wait| wait != "0"));
+}
+
+#[tokio::test]
+async fn nodes_read_what_others_say_about_themselves() {
+    let url = server::server().database();
+    let near = Peer::start("near", &url);
+    let tls = client_config(Verification::None, None).unwrap();
+    let server = Server::new(&url, &tls).unwrap();
+    wait_until(|| near.link.has_lease()).await;
+    near.link.set_about("version 1".to_owned());
+    let newcomer = Link::new(settings("new"), [9; 32]);
+    let about = |nodes: &Arc<[NodeInfo]>, name: &str| {
+        let node = nodes.iter().find(|node| node.name() == name).cloned();
+        node.map(|node| (node.about.to_string(), node.is_draining))
+    };
+    let before = async {
+        loop {
+            let nodes = newcomer.read_nodes(&server).await.unwrap();
+            assert_eq!(nodes.len(), 1);
+            if let Some(said) = about(&nodes, "near").filter(|(text, _)| !text.is_empty()) {
+                break said;
+            }
+        }
+    };
+    assert_eq!(before.await, ("version 1".to_owned(), false));
+    assert!(!newcomer.has_lease());
+    let far = Peer::start("far", &url);
+    let mut nodes = near.link.nodes();
+    let is_there = |nodes: &Arc<[NodeInfo]>| about(nodes, "far").is_some();
+    nodes.wait_for(is_there).await.unwrap();
+    far.link.set_draining(true);
+    far.link.set_about("version 2".to_owned());
+    let expected = Some(("version 2".to_owned(), true));
+    nodes
+        .wait_for(|nodes| about(nodes, "far") == expected)
+        .await
+        .unwrap();
 }

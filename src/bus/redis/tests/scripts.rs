@@ -31,8 +31,17 @@ impl Fixture {
         }
         fixture.pass(0);
         for node in nodes {
-            let args =
-                ["run", node, "world", "0", &LEASE_MS.to_string(), "", "1"].map(str::to_owned);
+            let args = [
+                "run",
+                node,
+                "world",
+                "0",
+                &LEASE_MS.to_string(),
+                "",
+                "1",
+                "0",
+            ]
+            .map(str::to_owned);
             fixture.evaluate(Script::Register, &args);
         }
         fixture.world = "world run".to_owned();
@@ -72,12 +81,54 @@ fn text(text: &str) -> Value {
 fn a_room_stays_on_its_relay_node_while_that_lives() {
     let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
     let place = |fixture: &mut Fixture, node: &str| {
-        fixture.call("n1.a", Script::Place, &["lobby", node, "3600"])
+        let others = ["n1.a", "n2.a"].into_iter().filter(|other| *other != node);
+        let args: Vec<&str> = ["lobby", "3600", node].into_iter().chain(others).collect();
+        fixture.call("n1.a", Script::Place, &args)
     };
     assert_eq!(place(&mut fixture, "n2.a"), text("n2.a"));
     assert_eq!(place(&mut fixture, "n1.a"), text("n2.a"));
     fixture.call("n1.a", Script::Evict, &["n2.a", "any"]);
     assert_eq!(place(&mut fixture, "n1.a"), text("n1.a"));
+}
+
+#[test]
+fn a_draining_node_keeps_its_rooms_and_gets_no_new_ones() {
+    let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
+    let place = |fixture: &mut Fixture, room: &str| {
+        let args = [room, "3600", "n3.a", "n2.a", "n1.a"];
+        fixture.call("n1.a", Script::Place, &args)
+    };
+    assert_eq!(place(&mut fixture, "lobby"), text("n2.a"));
+    let drain = |fixture: &mut Fixture, node: &str| {
+        fixture.call(node, Script::Renew, &["10000", "0-0", "1", "", ""])
+    };
+    drain(&mut fixture, "n2.a");
+    assert_eq!(place(&mut fixture, "lobby"), text("n2.a"));
+    assert_eq!(place(&mut fixture, "attic"), text("n1.a"));
+    drain(&mut fixture, "n1.a");
+    assert_eq!(place(&mut fixture, "cellar"), text("n2.a"));
+    fixture.call("n1.a", Script::Evict, &["n2.a", "any"]);
+    assert_eq!(place(&mut fixture, "lobby"), text("n1.a"));
+}
+
+#[test]
+fn who_is_a_member_is_unknown_until_all_nodes_have_restated_their_rooms() {
+    let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
+    let members = |fixture: &mut Fixture| {
+        let args = [
+            "5000000", "lobby", "alice", "lobby", "bob", "attic", "alice",
+        ];
+        fixture.call("n1.a", Script::Members, &args)
+    };
+    fixture.call("n2.a", Script::Enter, &["1", "lobby", "alice", "7"]);
+    fixture.call("n1.a", Script::Restated, &["1"]);
+    fixture.call("n2.a", Script::Restated, &["2"]);
+    assert_eq!(members(&mut fixture), text(""));
+    fixture.pass(5_000_000);
+    assert_eq!(members(&mut fixture), text("100"));
+    let args = ["run", "n3.a", "world", "0", "10000", "", "1", "0"].map(str::to_owned);
+    fixture.evaluate(Script::Register, &args);
+    assert_eq!(members(&mut fixture), text(""));
 }
 
 #[test]
@@ -123,7 +174,7 @@ fn a_node_is_evicted_after_its_lease_in_steps_of_fifty_rooms() {
 fn a_late_registration_changes_nothing() {
     let mut fixture = Fixture::new(&["n1.a"]);
     fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "7"]);
-    let again = ["run", "n1.a", "world", "0", "10000", "", "1"].map(str::to_owned);
+    let again = ["run", "n1.a", "world", "0", "10000", "", "1", "0"].map(str::to_owned);
     assert_eq!(fixture.evaluate(Script::Register, &again), text("LATE"));
     let repeated = fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "8"]);
     assert_eq!(repeated, text("OK"));

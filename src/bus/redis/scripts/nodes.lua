@@ -1,0 +1,2 @@
+-- Returns the nodes whose lease has not ended, see `describe`. A node may ask before it registers.
+return describe(redis.call('ZRANGEBYSCORE', PREFIX .. 'nodes', '(' .. integer(now()), '+inf'))
