@@ -52,6 +52,10 @@ impl Cluster {
         self.node(name).start()
     }
 
+    pub(crate) fn into_database(self) -> Database {
+        self.database
+    }
+
     pub(crate) fn database(&self) -> &Database {
         &self.database
     }

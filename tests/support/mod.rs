@@ -3,6 +3,7 @@
 //! Each test target uses a part of this module.
 #![allow(dead_code)]
 
+pub(crate) mod balancer;
 pub(crate) mod browser;
 pub(crate) mod call;
 pub(crate) mod certificate;
@@ -188,6 +189,11 @@ impl Daemon {
     /// A daemon with the default settings and free ports.
     pub(crate) fn start() -> Daemon {
         Builder::new().start()
+    }
+
+    /// Says which database the daemon uses as its store.
+    pub(crate) fn use_database(&mut self, database: postgres::Database) {
+        self.database = Some(database);
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -141,7 +141,7 @@ fn a_guests_connection_ends_with_the_token() {
     let link = world.daemon.invite_link();
     let (_, invite) = link.split_once('#').expect("an invite");
     let entry = json!({"room": LOBBY, "invite": invite, "name": "Gast"});
-    let http = Http::new(world.daemon.http());
+    let http = Http::new(world.address());
     let guest = http.post_json("/api/auth/guest", &entry).ok();
     let token = guest["access_token"].as_str().expect("a token");
     world.http(token).post("/api/rooms/lobby/join").ok();

@@ -20,7 +20,7 @@ fn enter(world: &World, user: &str) -> Client {
     world.join(LOBBY, user);
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(KERNEL_BUFFER_BYTES).unwrap();
-    socket.connect(&world.daemon.http().into()).unwrap();
+    socket.connect(&world.address().into()).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let path = format!("/api/ws/rooms/{LOBBY}?token={}", world.token(user));

@@ -128,7 +128,7 @@ fn dial_from(world: &World, last: u8) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let from = SocketAddr::from(([127, 0, 0, last], 0));
     socket.bind(&from.into()).unwrap();
-    socket.connect(&world.daemon.http().into()).unwrap();
+    socket.connect(&world.address().into()).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream

@@ -184,7 +184,7 @@ fn a_page_of_another_origin_is_refused_where_origins_are_listed() {
     let refused = from("https://evil.example").err().expect("a refusal");
     assert_eq!(refused.status(), 403);
     assert!(from("https://app.example").is_ok());
-    assert!(from(&format!("http://{}", world.daemon.http())).is_ok());
+    assert!(from(&format!("http://{}", world.address())).is_ok());
 }
 
 #[test]

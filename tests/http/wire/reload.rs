@@ -38,7 +38,7 @@ impl Settled {
             .arg(file.to_str().unwrap())
             .start();
         Settled {
-            world: World { daemon },
+            world: World::of(daemon),
             file,
             outcomes: 0,
             _place: place,

@@ -19,7 +19,7 @@ fn builder() -> Builder {
 fn a_failing_server_ends_no_connection_and_newcomers_get_503_and_4000() {
     let server = Server::start();
     let daemon = builder().on(server).start();
-    let world = World { daemon };
+    let world = World::of(daemon);
     let mut members = world.lobby(["alice", "bob"]);
     world.join(LOBBY, "carol");
     server.kill();
@@ -36,7 +36,7 @@ fn a_failing_server_ends_no_connection_and_newcomers_get_503_and_4000() {
 fn a_change_that_could_not_be_read_ends_access_when_the_store_answers_again() {
     let server = Server::start_with("-c fsync=off -c max_prepared_transactions=2", |_| {});
     let daemon = builder().on(server).start();
-    let world = World { daemon };
+    let world = World::of(daemon);
     let [mut alice, mut bob] = world.lobby(["alice", "bob"]);
     // parlor reads this table together with the revocations, but not with the polls.
     world
@@ -61,7 +61,7 @@ fn a_change_that_could_not_be_read_ends_access_when_the_store_answers_again() {
 #[test]
 fn a_join_whose_commit_stalls_gets_503_and_when_to_try_again() {
     let daemon = builder().on(Server::start()).start();
-    let world = World { daemon };
+    let world = World::of(daemon);
     let token = world.token("carol");
     world.http(&token).get("/api/rooms").ok();
     // In place of a slow disk: no timeout of the server ends a commit.
@@ -81,7 +81,7 @@ fn a_join_whose_commit_stalls_gets_503_and_when_to_try_again() {
 fn a_server_whose_lock_another_parlor_has_taken_serves_on_and_is_not_ready() {
     let database = server().create(None);
     let daemon = builder().env("PARLOR_STORE__URL", &database.url()).start();
-    let world = World { daemon };
+    let world = World::of(daemon);
     let mut members = world.lobby(["alice", "bob"]);
     let lost = "another parlor uses the database";
     let first = database.lock_sessions(true);
@@ -136,7 +136,7 @@ fn a_full_disk_of_the_server_ends_no_connection_and_loses_no_acknowledged_join()
     let database =
         server.create_on_disk(|disk| mount(&["-t", "tmpfs", "-o", "size=24m", "none", disk]));
     let daemon = builder().env("PARLOR_STORE__URL", &database.url()).start();
-    let world = World { daemon };
+    let world = World::of(daemon);
     let mut members = world.lobby(["alice", "bob"]);
     database.sql("CREATE TABLE filler (filler text)");
     let fill = "INSERT INTO filler SELECT repeat('x', 2000) FROM generate_series(1, 100000)";

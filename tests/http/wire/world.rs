@@ -1,7 +1,7 @@
 //! A daemon with people in rooms, and what they can do.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use parlor::config::Auth;
 use parlor::secret::Secret;
@@ -11,15 +11,18 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 
+use crate::support::balancer::Balancer;
+use crate::support::cluster::{Cluster, LONG_LEASE};
 use crate::support::http::Client as Http;
 use crate::support::{Builder, DEADLINE, Daemon};
 
 pub(super) const SECRET: &str = "a secret of the tests, thirty-two bytes and more";
 pub(super) const LOBBY: &str = "lobby";
 
-/// A daemon that takes the tests' tokens.
+/// A daemon that takes the tests' tokens, or several of them behind a load balancer.
 pub(super) struct World {
     pub daemon: Daemon,
+    others: Option<(Balancer, Vec<Daemon>)>,
 }
 
 impl World {
@@ -29,12 +32,51 @@ impl World {
 
     /// With settings from the environment.
     pub(super) fn with(settings: &[(&str, &str)]) -> World {
+        if let Some(count) = node_count() {
+            return World::of_nodes(count, settings);
+        }
         let defaults = Builder::new()
             .env("SECRET_KEY", SECRET)
             .env("PARLOR_AUTH__PROVISION_USERS", "true");
         let set = |builder: Builder, (key, value): &(&str, &str)| builder.env(key, value);
+        World::of(settings.iter().fold(defaults, set).start())
+    }
+
+    /// One daemon alone.
+    pub(super) fn of(daemon: Daemon) -> World {
         World {
-            daemon: settings.iter().fold(defaults, set).start(),
+            daemon,
+            others: None,
+        }
+    }
+
+    /// Nodes of a cluster behind a load balancer, of which the tests know the first one.
+    fn of_nodes(count: usize, settings: &[(&str, &str)]) -> World {
+        let cluster = Cluster::new(LONG_LEASE);
+        let mut nodes: Vec<Daemon> = (0..count)
+            .map(|number| {
+                let node = cluster
+                    .node(&format!("n{number}"))
+                    .env("SECRET_KEY", SECRET);
+                let node = node.without("PARLOR_AUTH__SECRET");
+                let set = |builder: Builder, (key, value): &(&str, &str)| builder.env(key, value);
+                settings.iter().fold(node, set).start()
+            })
+            .collect();
+        let balancer = Balancer::start(nodes.iter().map(Daemon::http));
+        let mut daemon = nodes.remove(0);
+        daemon.use_database(cluster.into_database());
+        World {
+            daemon,
+            others: Some((balancer, nodes)),
+        }
+    }
+
+    /// The address for HTTP.
+    pub(super) fn address(&self) -> SocketAddr {
+        match &self.others {
+            Some((balancer, _)) => balancer.address(),
+            None => self.daemon.http(),
         }
     }
 
@@ -53,7 +95,7 @@ impl World {
     }
 
     pub(super) fn http(&self, token: &str) -> Http {
-        Http::new(self.daemon.http()).with_token(token)
+        Http::new(self.address()).with_token(token)
     }
 
     /// Makes a room.
@@ -96,7 +138,7 @@ impl World {
     }
 
     pub(super) fn request(&self, path: &str) -> Request {
-        let url = format!("ws://{}{path}", self.daemon.http());
+        let url = format!("ws://{}{path}", self.address());
         url.into_client_request().expect("a request")
     }
 
@@ -122,7 +164,7 @@ impl World {
     }
 
     pub(super) fn dial(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.daemon.http()).expect("a connection");
+        let stream = TcpStream::connect(self.address()).expect("a connection");
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -134,16 +176,28 @@ impl World {
         assert_eq!(self.daemon.change(sql), 1, "{sql}");
     }
 
-    /// One figure of `/metrics`, by its line's beginning.
+    /// One figure of `/metrics`, by its line's beginning; the sum of all nodes.
     pub(super) fn metric(&self, name: &str) -> u64 {
-        let answer = Http::new(self.daemon.metrics()).get("/metrics");
-        let text = String::from_utf8(answer.body).expect("text");
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_else(|| panic!("no {name} in {text}"))
-            .trim()
-            .parse()
-            .expect("a number")
+        let others = self.others.iter().flat_map(|(_, nodes)| nodes);
+        let daemons = std::iter::once(&self.daemon).chain(others);
+        daemons.map(|daemon| metric(daemon, name)).sum()
     }
+}
+
+fn metric(daemon: &Daemon, name: &str) -> u64 {
+    let answer = Http::new(daemon.metrics()).get("/metrics");
+    let text = String::from_utf8(answer.body).expect("text");
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no {name} in {text}"))
+        .trim()
+        .parse()
+        .expect("a number")
+}
+
+/// The number of nodes, if the tests run on several.
+fn node_count() -> Option<usize> {
+    let count = std::env::var("PARLOR_TEST_NODES").ok()?;
+    Some(count.parse().expect("PARLOR_TEST_NODES is a number"))
 }
 
 pub(super) fn sign(claims: &Claims) -> String {
