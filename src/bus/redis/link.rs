@@ -8,7 +8,8 @@ use redis::{Pipeline, Value};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::node::{Counts, Node, NodeInfo, Output, Settings, parse_nodes};
+use super::node::{Counts, Node, Output, Settings};
+use super::nodes::{self, NodeInfo};
 use super::scripts::{Script, Scripts};
 use super::server::{Connection, LinkError, Server};
 use crate::clock;
@@ -38,7 +39,7 @@ pub struct Link {
     lease: Duration,
     nodes: watch::Sender<Arc<[NodeInfo]>>,
     /// The calls of [`Link::ask`], by ticket. Lock order: after the node.
-    asked: Mutex<HashMap<u64, oneshot::Sender<Option<String>>>>,
+    calls: Mutex<HashMap<u64, oneshot::Sender<Option<String>>>>,
     /// There may be commands to send.
     work: Notify,
     /// There may be an inbox to read.
@@ -53,7 +54,7 @@ impl Link {
             prefix: settings.prefix.clone(),
             lease: settings.lease,
             nodes: watch::Sender::new(Arc::default()),
-            asked: Mutex::default(),
+            calls: Mutex::default(),
             node: Mutex::new(Node::new(settings, scripts.clone(), seed)),
             scripts,
             work: Notify::new(),
@@ -108,7 +109,7 @@ impl Link {
             let script = self.scripts.hash(Script::Nodes);
             read.arg(script).arg(0).arg(&self.prefix);
             let reply = connection.redis.send_packed_command(&read).await?;
-            Ok(parse_nodes(reply))
+            Ok(nodes::parse(reply))
         };
         let read = timeout(RESPONSE_TIMEOUT, reading).await;
         read.map_err(|_| LinkError::Timeout)?
@@ -149,7 +150,7 @@ impl Link {
                 return None;
             }
             let ticket = node.call(script, args);
-            self.asked().insert(ticket, answer);
+            self.calls().insert(ticket, answer);
         }
         self.work.notify_one();
         answered.await.ok().flatten()
@@ -292,8 +293,8 @@ impl Link {
             let output = self.node().poll_output();
             match output {
                 Some(Output::Answer { ticket, value }) => {
-                    if let Some(asked) = self.asked().remove(&ticket) {
-                        let _ = asked.send(value);
+                    if let Some(call) = self.calls().remove(&ticket) {
+                        let _ = call.send(value);
                     }
                 }
                 Some(output) => carry_out(output),
@@ -311,8 +312,8 @@ impl Link {
         });
     }
 
-    fn asked(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Option<String>>>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn calls(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Option<String>>>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn node(&self) -> MutexGuard<'_, Node> {

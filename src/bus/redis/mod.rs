@@ -10,6 +10,7 @@
 mod inbox;
 mod link;
 mod node;
+mod nodes;
 mod query;
 mod records;
 mod scripts;
@@ -18,6 +19,7 @@ mod server;
 pub(crate) mod tests;
 
 pub use link::Link;
-pub use node::{Counts, Node, NodeInfo, Output, Settings};
+pub use node::{Counts, Node, Output, Settings};
+pub use nodes::NodeInfo;
 pub use scripts::{Script, Scripts};
 pub use server::{LinkError, Server};

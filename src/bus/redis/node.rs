@@ -24,12 +24,9 @@ use super::inbox::{self, status, text};
 use super::scripts::{Script, Scripts};
 use crate::clock::Mono;
 use crate::room::{NodeId, RemoteFrame, Request, RosterEvent};
-use about::Listing;
-pub use about::NodeInfo;
-pub(super) use about::parse as parse_nodes;
 use commands::Identity;
 use queue::Queue;
-use state::{Control, Evicted, Flight, Inbox, Phase, Renewal, Restating};
+use state::{Control, Evicted, Flight, Inbox, Listing, Phase, Renewal, Restating};
 
 /// Members of a lost roster count as connected for this long.
 const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,45 +1,13 @@
-//! What nodes say about themselves, and the nodes that Redis lists.
+//! The text about this node, and the list of all nodes.
 
 use std::sync::Arc;
 
 use redis::Value;
 
 use super::Node;
-use crate::bus::redis::inbox::{array, text};
+use crate::bus::redis::inbox::text;
+use crate::bus::redis::nodes::{NodeInfo, parse};
 use crate::clock::Mono;
-use crate::room::NodeId;
-
-/// A longer text about a node reads as an empty one.
-const MAX_ABOUT_BYTES: usize = 4096;
-
-/// A node that Redis lists: it was not evicted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeInfo {
-    pub id: NodeId,
-    /// Whether it gets no new rooms to relay.
-    pub is_draining: bool,
-    /// See [`Settings::about`](super::Settings::about).
-    pub about: Arc<str>,
-}
-
-impl NodeInfo {
-    /// The node's name: its identifier without the incarnation.
-    pub fn name(&self) -> &str {
-        self.id.rsplit_once('.').map_or(&*self.id, |(name, _)| name)
-    }
-}
-
-/// The nodes that Redis listed last, and this node's place among them.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    pub is_draining: bool,
-    pub version: String,
-    pub nodes: Arc<[NodeInfo]>,
-    /// Entries of the inbox that the node had not read at the last renewal.
-    pub lag: u64,
-    /// When the lease ends, by this node's clock.
-    pub leased_until: Option<Mono>,
-}
 
 impl Node {
     /// The listed nodes, including this one, as of the last renewal of the lease.
@@ -80,20 +48,4 @@ impl Node {
             self.listing.nodes = parse(parts.next().unwrap_or(Value::Nil));
         }
     }
-}
-
-/// Parses three values for each node.
-pub(in crate::bus::redis) fn parse(reply: Value) -> Arc<[NodeInfo]> {
-    let mut values = array(reply).into_iter().map(text);
-    let mut nodes = Vec::new();
-    while let (Some(id), Some(is_draining), about) = (values.next(), values.next(), values.next()) {
-        let about = about.flatten().unwrap_or_default();
-        let is_short = about.len() <= MAX_ABOUT_BYTES;
-        nodes.extend(id.map(|id| NodeInfo {
-            id: id.into(),
-            is_draining: is_draining.as_deref() == Some("1"),
-            about: if is_short { about.into() } else { "".into() },
-        }));
-    }
-    nodes.into()
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use crate::bus::redis::nodes::NodeInfo;
 use crate::bus::redis::scripts::Script;
 use crate::clock::Mono;
 use crate::room::NodeId;
@@ -124,4 +125,16 @@ pub(super) struct Renewal {
     pub last: Option<Mono>,
     /// Since when no renewal was late: a node that was itself late evicts no others.
     pub steady_since: Option<Mono>,
+}
+
+/// The nodes that Redis listed last, and this node's place among them.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub is_draining: bool,
+    pub version: String,
+    pub nodes: Arc<[NodeInfo]>,
+    /// Entries of the inbox that the node had not read at the last renewal.
+    pub lag: u64,
+    /// When the lease ends, by this node's clock.
+    pub leased_until: Option<Mono>,
 }

@@ -1,4 +1,4 @@
--- What nodes say about themselves. `nodes-version` changes with the list of nodes and with what they say.
+-- The texts of nodes about themselves. `nodes-version` changes with the list of nodes and with these texts.
 
 -- For each node: its identifier, whether it drains, and what it says.
 local function describe(nodes)

@@ -112,7 +112,7 @@ fn a_draining_node_keeps_its_rooms_and_gets_no_new_ones() {
 }
 
 #[test]
-fn who_is_a_member_is_unknown_until_all_nodes_have_restated_their_rooms() {
+fn membership_is_unknown_until_all_nodes_have_restated_their_rooms() {
     let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
     let members = |fixture: &mut Fixture| {
         let args = [
