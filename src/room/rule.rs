@@ -26,6 +26,8 @@ pub(crate) enum Rule {
     LostRostersAreRestated,
     /// A node that is evicted continues with another identifier.
     EvictedNodesEnterAnew,
+    /// Nodes keep the time of the cluster while Redis restarts.
+    TimeGoesOn,
 }
 
 #[cfg(not(test))]

@@ -24,6 +24,7 @@ impl Node {
         let restated = reply.next().map(array).unwrap_or_default();
         let restated = restated.into_iter().filter_map(text).map(NodeId::from);
         self.restated = restated.collect();
+        self.record_time(reply.next(), sent);
         self.identity.world = world;
         self.phase = Phase::Registered;
         self.listing.version.clear();
@@ -57,7 +58,7 @@ impl Node {
             names.into_iter().filter_map(text).collect::<Vec<String>>()
         };
         let (expired, evicting, old) = (names(), names(), names());
-        self.renewed_listing(reply);
+        self.renewed_listing(reply, sent);
         for list in old {
             self.clean(list);
         }
@@ -178,7 +179,8 @@ impl Node {
             .arg(self.settings.lease.as_millis() as u64)
             .arg(&self.settings.about)
             .arg(self.inbox.generation)
-            .arg(u8::from(self.listing.is_draining));
+            .arg(u8::from(self.listing.is_draining))
+            .arg(self.time_of_cluster(now));
         command
     }
 

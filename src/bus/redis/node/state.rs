@@ -135,6 +135,8 @@ pub(super) struct Listing {
     pub nodes: Arc<[NodeInfo]>,
     /// Entries of the inbox that the node had not read at the last renewal.
     pub lag: u64,
+    /// The time of the cluster in µs, and when the node asked for it.
+    pub time: Option<(u64, Mono)>,
     /// When the lease ends, by this node's clock.
     pub leased_until: Option<Mono>,
 }

@@ -1,8 +1,9 @@
 -- Registers a node with an empty inbox. Makes a new world if there is none, or if the server has restarted or
 -- another one took its place, because the last changes may be lost then.
 -- ARGV: prefix, the server's run id, node, a new world's name, the number of the node's last command,
--- the lease in ms, what the node says about itself, the number of the registration, whether it drains.
--- Returns the world, and the nodes that have restated all their rooms in it.
+-- the lease in ms, what the node says about itself, the number of the registration, whether it drains,
+-- and the time of the cluster as the node knows it, or 0.
+-- Returns the world, the nodes that have restated all their rooms in it, and the time of the cluster.
 local RUN, NODE = ARGV[2], ARGV[3]
 
 -- Removes what an earlier world has of a node. Its rosters are removed later, in steps: they are many.
@@ -34,6 +35,9 @@ if earlier and tonumber(earlier) >= tonumber(ARGV[8]) then
     return 'LATE'
 end
 redis.call('DEL', PREFIX .. 'i:' .. NODE, PREFIX .. 'h:' .. NODE, PREFIX .. 'nr:' .. NODE)
+if tonumber(ARGV[10]) > cluster_time() then
+    redis.call('SET', PREFIX .. 'ahead', integer(ARGV[10] - now()))
+end
 redis.call('ZADD', PREFIX .. 'nodes', integer(now() + ARGV[6] * 1000), NODE)
 redis.call('HSET', PREFIX .. 'h:' .. NODE, 'c', ARGV[5], 'g', ARGV[8])
 record_about(NODE, ARGV[9], ARGV[7])
@@ -44,4 +48,4 @@ for _, node in ipairs(redis.call('ZRANGE', PREFIX .. 'nodes', 0, -1)) do
         restated[#restated + 1] = node
     end
 end
-return { world, restated }
+return { world, restated, integer(cluster_time()) }

@@ -2,8 +2,8 @@
 -- ARGV[4..]: the lease in ms, the id of the last entry that was read, whether the node drains, what it says about
 -- itself, the version of the list of nodes that it knows.
 -- Returns the number of entries up to that id that ever were in the inbox; the nodes whose lease has ended; those
--- whose eviction has begun; the lists of rooms of earlier worlds; the number of entries after that id; and the
--- version of the list of nodes, and the list, if the node knows another version.
+-- whose eviction has begun; the lists of rooms of earlier worlds; the number of entries after that id; the time
+-- of the cluster; the version of the list of nodes; and the list, if the node knows another version.
 local nodes, inbox = PREFIX .. 'nodes', PREFIX .. 'i:' .. NODE
 local time, position = now(), ARGV[5]
 redis.call('ZADD', nodes, integer(time + ARGV[4] * 1000), NODE)
@@ -37,4 +37,4 @@ if version ~= ARGV[8] then
     listed = describe(redis.call('ZRANGE', nodes, 0, -1))
 end
 return { read, expired, redis.call('SMEMBERS', PREFIX .. 'evicting'), redis.call('SMEMBERS', PREFIX .. 'old'),
-    added - read, version, listed }
+    added - read, integer(cluster_time()), version, listed }

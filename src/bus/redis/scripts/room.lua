@@ -12,7 +12,7 @@ local function roster_of(room)
     function self.open()
         if redis.call('HGET', self.key, 'w') ~= WORLD then
             redis.call('DEL', self.key, self.counts)
-            redis.call('HSET', self.key, 'w', WORLD, 's', integer(now()), 'a', '0')
+            redis.call('HSET', self.key, 'w', WORLD, 's', integer(cluster_time()), 'a', '0')
         end
         self.receivers = redis.call('HKEYS', self.counts)
     end
@@ -47,10 +47,10 @@ local function roster_of(room)
         end
     end
 
-    -- An age that is newer than all others, and of the clock where possible.
+    -- An age that is newer than all others.
     function self.new_age()
         local newest = tonumber(redis.call('HGET', self.key, 'a'))
-        local age = integer(math.max(now(), newest + 1))
+        local age = integer(math.max(cluster_time(), newest + 1))
         redis.call('HSET', self.key, 'a', age)
         return age
     end

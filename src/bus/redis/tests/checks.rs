@@ -171,10 +171,16 @@ impl World {
     /// Redis keeps nothing of nodes and rooms that are gone.
     fn check_keys(&mut self) -> Check {
         let keys: BTreeSet<String> = self.query(cmd("KEYS").arg("p1:*"));
-        let mut expected: BTreeSet<String> =
-            ["now", "world", "world-since", "nodes", "nodes-version"]
-                .map(|key| format!("p1:{key}"))
-                .into();
+        let mut expected: BTreeSet<String> = [
+            "now",
+            "ahead",
+            "world",
+            "world-since",
+            "nodes",
+            "nodes-version",
+        ]
+        .map(|key| format!("p1:{key}"))
+        .into();
         for index in 0..self.nodes.len() {
             let id = self.nodes[index].node.id().to_string();
             expected.extend([format!("p1:i:{id}"), format!("p1:h:{id}")]);

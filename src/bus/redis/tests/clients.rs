@@ -173,8 +173,7 @@ impl World {
         let client = &self.clients[number];
         // The members of an evicted node do not replace others.
         let is_evicted = self.nodes[index].node.counts().evictions > 0;
-        let is_comparable = !is_evicted && self.delay_us == 0;
-        if client.is_admitted && is_comparable && code == CloseCode::Replaced {
+        if client.is_admitted && !is_evicted && code == CloseCode::Replaced {
             self.check_replacement(number)?;
         }
         Ok(())

@@ -355,6 +355,35 @@ fn nobody_is_evicted_after_a_pause_of_redis() {
     );
 }
 
+/// A user of a frozen node enters at another one, after Redis returned with a clock that is behind. Returns which clients are open at the end.
+fn enter_with_late_clock() -> Result<Vec<bool>, String> {
+    let mut world = World::new(1, 2, World::connect(), &[]);
+    world.settle()?;
+    world.enter(1, "ann", ROOMS[0])?;
+    world.enter(0, "flo", ROOMS[0])?;
+    world.settle()?;
+    world.freeze(0);
+    world.run += 1;
+    world.delay_us = 100_000_000;
+    (0..2).try_for_each(|index| world.disconnect(index))?;
+    world.reconnect(1)?;
+    continue_for(&mut world, Duration::from_secs(2))?;
+    world.enter(1, "flo", ROOMS[0])?;
+    continue_for(&mut world, Duration::from_secs(1))?;
+    world.settle()?;
+    Ok(world.clients.iter().map(|client| client.is_open).collect())
+}
+
+#[test]
+fn a_later_connection_wins_although_the_clock_of_redis_is_behind() {
+    let expected = Ok(vec![true, false, true]);
+    assert_eq!(enter_with_late_clock(), expected);
+    switch_off(Some(Rule::TimeGoesOn));
+    let without = enter_with_late_clock();
+    switch_off(None);
+    assert_ne!(without, expected);
+}
+
 /// The first seed that notices that a rule is switched off, or that a text of the scripts is replaced.
 pub(super) fn first_to_notice(
     seeds: u64,

@@ -40,6 +40,7 @@ impl Fixture {
                 "",
                 "1",
                 "0",
+                "0",
             ]
             .map(str::to_owned);
             fixture.evaluate(Script::Register, &args);
@@ -126,7 +127,7 @@ fn membership_is_unknown_until_all_nodes_have_restated_their_rooms() {
     assert_eq!(members(&mut fixture), text(""));
     fixture.pass(5_000_000);
     assert_eq!(members(&mut fixture), text("100"));
-    let args = ["run", "n3.a", "world", "0", "10000", "", "1", "0"].map(str::to_owned);
+    let args = ["run", "n3.a", "world", "0", "10000", "", "1", "0", "0"].map(str::to_owned);
     fixture.evaluate(Script::Register, &args);
     assert_eq!(members(&mut fixture), text(""));
 }
@@ -174,7 +175,7 @@ fn a_node_is_evicted_after_its_lease_in_steps_of_fifty_rooms() {
 fn a_late_registration_changes_nothing() {
     let mut fixture = Fixture::new(&["n1.a"]);
     fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "7"]);
-    let again = ["run", "n1.a", "world", "0", "10000", "", "1", "0"].map(str::to_owned);
+    let again = ["run", "n1.a", "world", "0", "10000", "", "1", "0", "0"].map(str::to_owned);
     assert_eq!(fixture.evaluate(Script::Register, &again), text("LATE"));
     let repeated = fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "8"]);
     assert_eq!(repeated, text("OK"));
