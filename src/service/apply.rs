@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, ready};
 
 use super::app::App;
+use super::cluster;
 use crate::bus::Event;
 use crate::credential::RevokedGenerations;
 use crate::room::CloseCode;
@@ -97,6 +98,9 @@ impl App {
         };
         let relays = self.update_relay(&event, &source);
         self.bus.publish(&event);
+        if matches!(source, ChangeSource::ThisProcess) && cluster::is_urgent(&event) {
+            self.hub.changes.commit();
+        }
         log_applied(&event, &source);
         Applied {
             event,

@@ -1,8 +1,11 @@
 //! The rooms of one of several nodes: carries out what the bus returns.
 
+mod changes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(super) use self::changes::{ChangeSignals, is_urgent};
 use super::hub::Hub;
 use super::room_entry::RoomEntry;
 use crate::bus::redis::{Link, LinkError, Output, Server};
@@ -21,7 +24,10 @@ pub async fn run(hub: Arc<Hub>, link: Arc<Link>, server: Server) {
             tracing::warn!(%error, "connection to Redis lost");
         }
     };
-    link.run(&server, carry_out, lost).await;
+    tokio::join!(
+        link.run(&server, carry_out, lost),
+        changes::announce(&hub, &link)
+    );
 }
 
 fn carry_out(hub: &Hub, link: &Link, output: Output) {
@@ -70,6 +76,7 @@ fn carry_out(hub: &Hub, link: &Link, output: Output) {
             nodes.dedup();
             link.abandon(nodes);
         }
+        Output::Message { bytes, .. } => changes::receive(hub, &bytes),
         Output::Answer { .. } => {}
     }
 }

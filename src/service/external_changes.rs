@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::read_access;
@@ -114,7 +115,7 @@ pub(super) async fn follow(
         } else {
             REFRESH_INTERVAL.saturating_sub(clock::now().mono.since(refreshed_at))
         };
-        let changed = tokio::time::timeout(wait, changes.changed()).await;
+        let changed = tokio::time::timeout(wait, next_change(&app, &mut changes)).await;
         if matches!(changed, Ok(Err(_))) {
             return;
         }
@@ -145,6 +146,19 @@ pub(super) async fn follow(
             tracing::error!(%error, "reading the changes of another process failed");
         }
         has_failed = failure.is_some();
+    }
+}
+
+/// Waits for the next change. Polls at once when another node announces one.
+async fn next_change(
+    app: &App,
+    changes: &mut watch::Receiver<u64>,
+) -> Result<(), watch::error::RecvError> {
+    loop {
+        tokio::select! {
+            changed = changes.changed() => return changed,
+            () = app.hub.changes.announced() => app.store.poll_changes(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use super::cluster::ChangeSignals;
 use super::outbox::Outbox;
 use super::room_entry::{ConnectionInfo, RoomEntry, limits, lock};
 use super::signaling_metrics::SignalingMetrics;
@@ -49,6 +50,8 @@ pub struct Hub {
     tasks: TaskTracker,
     /// The other nodes, if there are several.
     link: Option<Arc<Link>>,
+    /// Changes of the store that this node or another one has committed.
+    pub(super) changes: ChangeSignals,
 }
 
 /// A connection's place in a room. Dropping it leaves the room.
@@ -72,6 +75,7 @@ impl Hub {
     pub fn with_link(settings: &Signaling, metrics: &Metrics, link: Option<Arc<Link>>) -> Arc<Hub> {
         Arc::new(Hub {
             link,
+            changes: ChangeSignals::default(),
             limits: Mutex::new(limits(settings)),
             buckets: Default::default(),
             hasher: RandomState::new(),

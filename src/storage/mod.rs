@@ -24,4 +24,4 @@ pub use postgres::{PostgresOptions, StoreLock, role_sql};
 pub use store::Store;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

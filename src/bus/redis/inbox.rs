@@ -22,7 +22,14 @@ pub(super) enum InboxEntry {
         number: u64,
         batch: Vec<u8>,
     },
-    /// The entry with which the inbox begins, or one of a later version.
+    /// Bytes for the application.
+    Message {
+        node: NodeId,
+        bytes: Vec<u8>,
+    },
+    /// The entry with which the inbox begins.
+    Registered,
+    /// An entry of a later version.
     Unknown,
 }
 
@@ -86,12 +93,16 @@ impl Fields {
     fn entry(self) -> Option<InboxEntry> {
         let node = NodeId::from(&*self.node);
         Some(match &*self.kind {
-            "registered" => InboxEntry::Unknown,
+            "registered" => InboxEntry::Registered,
             "all-restated" => InboxEntry::AllRestated { node },
             "messages" => InboxEntry::Messages {
                 node,
                 number: self.number.parse().ok()?,
                 batch: self.batch,
+            },
+            "message" => InboxEntry::Message {
+                node,
+                bytes: self.batch,
             },
             _ => InboxEntry::Roster {
                 room: Arc::from(&*self.room),

@@ -156,6 +156,22 @@ impl Link {
         answered.await.ok().flatten()
     }
 
+    /// Sends bytes to a node. See [`Node::tell`].
+    pub fn tell(&self, node: NodeId, bytes: Vec<u8>) -> bool {
+        self.tell_nodes(Some(node), bytes)
+    }
+
+    /// Sends bytes to all other nodes. See [`Node::tell`].
+    pub fn tell_all(&self, bytes: Vec<u8>) -> bool {
+        self.tell_nodes(None, bytes)
+    }
+
+    fn tell_nodes(&self, node: Option<NodeId>, bytes: Vec<u8>) -> bool {
+        let is_queued = self.node().tell(node, bytes, clock::now().mono);
+        self.work.notify_one();
+        is_queued
+    }
+
     /// See [`Node::rooms_visited`].
     pub fn rooms_visited(&self) {
         self.node().rooms_visited();

@@ -7,6 +7,7 @@
 mod about;
 mod commands;
 mod ending;
+mod message;
 mod queue;
 mod reading;
 mod recovery;
@@ -74,6 +75,8 @@ pub enum Output {
     /// [`Room::forget_unconfirmed`](crate::room::Room::forget_unconfirmed) in all rooms, then
     /// [`Node::abandon`].
     ForgetUnconfirmed,
+    /// Bytes that [`Node::tell`] of another node sent.
+    Message { node: NodeId, bytes: Vec<u8> },
     /// The answer to [`Node::call`]; `None` without one.
     Answer { ticket: u64, value: Option<String> },
 }
@@ -83,6 +86,10 @@ pub enum Output {
 pub struct Counts {
     /// Frames that this node dropped from its queue.
     pub frames_dropped: u64,
+    /// Messages of [`Node::tell`] that were not sent.
+    pub messages_dropped: u64,
+    /// Entries of the inbox of an unknown kind, which a later version sent.
+    pub entries_unknown: u64,
     /// Batches of frames from other nodes that did not arrive.
     pub batches_lost: u64,
     /// Batches that arrived again and were dropped.
@@ -174,6 +181,7 @@ impl Node {
     pub fn counts(&self) -> Counts {
         Counts {
             frames_dropped: self.queue.dropped(),
+            messages_dropped: self.counts.messages_dropped + self.queue.messages_dropped(),
             ..self.counts
         }
     }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-/// A script. Those up to [`Script::Restated`] are carried out once and in order, see `once.lua`.
+/// A script. Those up to [`Script::Tell`] are carried out once and in order, see `once.lua`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
     Enter,
     Leave,
     Restate,
     Restated,
+    Tell,
     Register,
     Renew,
     Evict,
@@ -28,11 +29,12 @@ const ONCE: &str = include_str!("scripts/once.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
 
 impl Script {
-    pub const ALL: [Script; 12] = [
+    pub const ALL: [Script; 13] = [
         Script::Enter,
         Script::Leave,
         Script::Restate,
         Script::Restated,
+        Script::Tell,
         Script::Register,
         Script::Renew,
         Script::Evict,
@@ -49,6 +51,7 @@ impl Script {
             Script::Leave => include_str!("scripts/leave.lua"),
             Script::Restate => include_str!("scripts/restate.lua"),
             Script::Restated => include_str!("scripts/restated.lua"),
+            Script::Tell => include_str!("scripts/tell.lua"),
             Script::Register => include_str!("scripts/register.lua"),
             Script::Renew => include_str!("scripts/renew.lua"),
             Script::Evict => include_str!("scripts/evict.lua"),
@@ -59,7 +62,7 @@ impl Script {
             Script::Nodes => include_str!("scripts/nodes.lua"),
         };
         let parts: &[&str] = match self {
-            Script::Enter | Script::Leave | Script::Restate | Script::Restated => {
+            Script::Enter | Script::Leave | Script::Restate | Script::Restated | Script::Tell => {
                 &[CLOCK, GUARD, ONCE, ROOM]
             }
             Script::Register | Script::Nodes => &[CLOCK, ABOUT],

@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use super::call::{CALL_TIMEOUT, Parameters};
 use super::doubt::Doubt;
 use super::error::ServerName;
+use super::poll_requests::PollRequests;
 use crate::clock::{self, Mono};
 use crate::credential::Subjects;
 use crate::storage::{Changes, StoreError};
@@ -126,11 +127,16 @@ impl Poller {
     }
 
     /// Polls until the task is aborted, adds what it finds to `found`, and counts in `changes`.
-    pub(super) async fn run(mut self, found: FoundChanges, changes: watch::Sender<u64>) {
+    pub(super) async fn run(
+        mut self,
+        requests: Arc<PollRequests>,
+        found: FoundChanges,
+        changes: watch::Sender<u64>,
+    ) {
         let mut interval = tokio::time::interval(POLL_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            interval.tick().await;
+            requests.next(&mut interval).await;
             let polled = self.tick(clock::now().mono).await;
             if !polled.is_empty() {
                 found.add(polled);

@@ -18,6 +18,7 @@ use super::doubt::{Doubt, DoubtGuard};
 use super::error::{Failure, ServerName};
 use super::lock::{DatabaseLock, StoreLock};
 use super::options::PostgresOptions;
+use super::poll_requests::PollRequests;
 use super::schema;
 use super::tls_stream::Rustls;
 use crate::config::SslMode;
@@ -70,6 +71,7 @@ struct Inner {
     times: StorageTimings,
     changes: watch::Receiver<u64>,
     found_changes: FoundChanges,
+    polls: Arc<PollRequests>,
     doubt: Doubt,
     poller: JoinHandle<()>,
     lock: Option<DatabaseLock>,
@@ -110,7 +112,8 @@ impl Database {
         let poller = Poller::start(polled, &server, &origin, &doubt).await?;
         let found_changes = FoundChanges::default();
         let (changed, changes) = watch::channel(0);
-        let poller = tokio::spawn(poller.run(found_changes.clone(), changed));
+        let polls = Arc::new(PollRequests::default());
+        let poller = tokio::spawn(poller.run(polls.clone(), found_changes.clone(), changed));
         Ok(Database {
             inner: Arc::new(Inner {
                 pool,
@@ -119,6 +122,7 @@ impl Database {
                 times: StorageTimings::default(),
                 changes,
                 found_changes,
+                polls,
                 doubt,
                 poller,
                 lock,
@@ -129,6 +133,15 @@ impl Database {
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.clone()
+    }
+
+    pub(crate) fn poll_changes(&self) {
+        self.inner.polls.request();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn stop_interval(&self) {
+        self.inner.polls.stop_interval();
     }
 
     pub(crate) fn take_changes(&self) -> Changes {

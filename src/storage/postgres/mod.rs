@@ -20,6 +20,7 @@ mod lock;
 mod memberships;
 mod messages;
 mod options;
+mod poll_requests;
 mod preview;
 mod query;
 mod revocations;

@@ -38,7 +38,7 @@ mod tokens;
 mod waits;
 
 #[path = "../../../tests/support/postgres.rs"]
-pub(in crate::storage) mod server;
+pub(crate) mod server;
 
 use std::time::Duration;
 
@@ -223,7 +223,7 @@ impl Fixture {
 }
 
 /// Connects as a process of parlor.
-pub(in crate::storage) async fn connect(database: &server::Database) -> Result<Store, StoreError> {
+pub(crate) async fn connect(database: &server::Database) -> Result<Store, StoreError> {
     Store::connect(&options(database)).await
 }
 

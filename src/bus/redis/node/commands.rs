@@ -36,6 +36,16 @@ impl Identity {
                 command.arg(*number);
                 command
             }
+            Work::Tell {
+                number,
+                node,
+                bytes,
+            } => {
+                let mut command = self.script(Script::Tell);
+                command.arg(*number).arg(node.as_deref().unwrap_or(""));
+                command.arg(bytes);
+                command
+            }
             Work::Roster {
                 number,
                 room,

@@ -32,6 +32,12 @@ pub(super) enum Work {
     },
     /// The node has restated all its rooms.
     Restated { number: u64 },
+    /// A message for one node, or for all others.
+    Tell {
+        number: u64,
+        node: Option<NodeId>,
+        bytes: Vec<u8>,
+    },
     /// An entry for another node's inbox. The receiver drops numbers that it has seen.
     Messages {
         node: NodeId,
@@ -56,6 +62,8 @@ pub(super) struct Queue {
     bytes: usize,
     /// Frames that were dropped.
     dropped: u64,
+    /// Messages of [`Queue::push_tell`] that were dropped.
+    messages_dropped: u64,
 }
 
 #[derive(Debug)]
@@ -75,6 +83,10 @@ impl Queue {
 
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    pub(super) fn messages_dropped(&self) -> u64 {
+        self.messages_dropped
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -106,6 +118,26 @@ impl Queue {
         self.number += 1;
         let number = self.number;
         self.push(Work::Restated { number }, now);
+    }
+
+    /// Queues a message behind everything before it. Returns whether there is space for it.
+    pub(super) fn push_tell(&mut self, node: Option<NodeId>, bytes: Vec<u8>, now: Mono) -> bool {
+        if self.bytes + bytes.len() > MAX_QUEUED_BYTES {
+            return false;
+        }
+        self.close_batches();
+        self.bytes += bytes.len();
+        self.number += 1;
+        let number = self.number;
+        self.push(
+            Work::Tell {
+                number,
+                node,
+                bytes,
+            },
+            now,
+        );
+        true
     }
 
     pub(super) fn push_frame(&mut self, room: &str, node: NodeId, sent: &RemoteFrame, now: Mono) {
@@ -164,8 +196,8 @@ impl Queue {
     pub(super) fn answered(&mut self) -> Option<Work> {
         let command = self.commands.pop_front()?;
         self.sent = self.sent.saturating_sub(1);
-        if let Work::Messages { batch, .. } = &command.work {
-            self.bytes -= batch.len();
+        if let Work::Messages { batch: bytes, .. } | Work::Tell { bytes, .. } = &command.work {
+            self.bytes -= bytes.len();
         }
         Some(command.work)
     }
@@ -200,8 +232,10 @@ impl Queue {
     pub(super) fn clear(&mut self) {
         self.close_batches();
         while let Some(work) = self.answered() {
-            if let Work::Messages { frames, .. } = work {
-                self.dropped += frames as u64;
+            match work {
+                Work::Messages { frames, .. } => self.dropped += frames as u64,
+                Work::Tell { .. } => self.messages_dropped += 1,
+                Work::Roster { .. } | Work::Restated { .. } => {}
             }
         }
         self.sent = 0;
@@ -264,7 +298,9 @@ mod tests {
                     frames,
                     ..
                 } => format!("{node} {number}: {frames}"),
-                Work::Roster { number, .. } | Work::Restated { number } => {
+                Work::Roster { number, .. }
+                | Work::Restated { number }
+                | Work::Tell { number, .. } => {
                     format!("roster {number}")
                 }
             });

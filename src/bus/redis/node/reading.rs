@@ -9,7 +9,11 @@ use crate::room::{NodeId, RosterEvent};
 impl Node {
     pub(super) fn handle_entry(&mut self, entry: InboxEntry) {
         match entry {
-            InboxEntry::Unknown => {}
+            InboxEntry::Registered => {}
+            InboxEntry::Unknown => self.counts.entries_unknown += 1,
+            InboxEntry::Message { node, bytes } => {
+                self.outputs.push_back(Output::Message { node, bytes });
+            }
             InboxEntry::AllRestated { node } => self.node_restated(node),
             InboxEntry::Messages {
                 node,

@@ -9,7 +9,7 @@ use redis::cmd;
 use super::server;
 use crate::bus::redis::{Link, NodeInfo, Output, Script, Server, Settings};
 use crate::clock;
-use crate::room::{ConnectionId, Effect, Input, Limits, Request, Room};
+use crate::room::{ConnectionId, Effect, Input, Limits, NodeId, Request, Room};
 use crate::tls::{Verification, client_config};
 
 /// A node with one room.
@@ -19,6 +19,8 @@ struct Peer {
     /// The texts that the connections received.
     received: Mutex<BTreeMap<ConnectionId, Vec<String>>>,
     admitted: Mutex<Vec<ConnectionId>>,
+    /// Messages of other nodes.
+    told: Mutex<Vec<(NodeId, Vec<u8>)>>,
 }
 
 fn settings(name: &str) -> Settings {
@@ -40,6 +42,7 @@ impl Peer {
             room: Mutex::new(room),
             received: Mutex::default(),
             admitted: Mutex::default(),
+            told: Mutex::default(),
         });
         let tls = client_config(Verification::None, None).unwrap();
         let server = Server::new(url, &tls).unwrap();
@@ -78,6 +81,7 @@ impl Peer {
                 self.with_room(|room, effects| nodes = room.forget_unconfirmed(effects));
                 self.link.abandon(nodes);
             }
+            Output::Message { node, bytes } => self.told.lock().unwrap().push((node, bytes)),
             Output::Answer { .. } => {}
         }
     }
@@ -238,4 +242,69 @@ async fn nodes_read_what_others_say_about_themselves() {
         .wait_for(|nodes| about(nodes, "far") == expected)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn each_message_arrives_once_and_in_order_although_connections_are_killed() {
+    let redis = server::Server::start();
+    let url = redis.database();
+    let [near, far, third] = ["near", "far-away", "a-third"].map(|name| Peer::start(name, &url));
+    wait_until(|| {
+        [&near, &far, &third]
+            .iter()
+            .all(|peer| peer.link.is_available())
+    })
+    .await;
+    let mut admin = redis::Client::open(&*url)
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let mut sent = Vec::new();
+    for number in 0..200_u32 {
+        let bytes = number.to_be_bytes().to_vec();
+        let queued = if number % 2 == 0 {
+            near.link.tell_all(bytes.clone())
+        } else {
+            near.link.tell(far.link.id(), bytes.clone())
+        };
+        if queued {
+            sent.push((near.link.id(), bytes));
+        }
+        if number % 50 == 25 {
+            let mut kill = cmd("CLIENT");
+            kill.arg(&["KILL", "TYPE", "normal"]);
+            let _: i64 = kill.query(&mut admin).unwrap();
+            wait_until(|| near.link.is_available()).await;
+        }
+    }
+    let last = b"last".to_vec();
+    wait_until(|| near.link.tell_all(last.clone())).await;
+    sent.push((near.link.id(), last));
+    let has_ended = |peer: &Peer| peer.told.lock().unwrap().last() == sent.last();
+    wait_until(|| has_ended(&far) && has_ended(&third)).await;
+    assert_eq!(*far.told.lock().unwrap(), sent);
+    let is_for_all = |bytes: &[u8]| bytes == b"last" || bytes[3].is_multiple_of(2);
+    sent.retain(|(_, bytes)| is_for_all(bytes));
+    assert_eq!(*third.told.lock().unwrap(), sent);
+    assert_eq!(*near.told.lock().unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_or_without_redis_is_dropped_and_an_unknown_entry_is_counted() {
+    let url = server::server().database();
+    let alone = Link::new(settings("alone"), [0; 32]);
+    assert!(!alone.tell_all(b"nobody".to_vec()));
+    assert_eq!(alone.counts().messages_dropped, 1);
+    let peer = Peer::start("near", &url);
+    wait_until(|| peer.link.is_available()).await;
+    assert!(!peer.link.tell_all(vec![0; (256 << 10) + 1]));
+    assert!(peer.link.tell(peer.link.id(), vec![0; 256 << 10]));
+    wait_until(|| peer.told.lock().unwrap().len() == 1).await;
+    let mut admin = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let inbox = format!("p1:i:{}", peer.link.id());
+    let mut add = cmd("XADD");
+    add.arg(inbox).arg(&["*", "t", "of a later version"]);
+    let _: String = add.query(&mut admin).unwrap();
+    wait_until(|| peer.link.counts().entries_unknown == 1).await;
+    assert_eq!(peer.link.counts().messages_dropped, 1);
 }

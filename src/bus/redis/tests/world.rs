@@ -319,7 +319,7 @@ impl World {
                     })?;
                     self.nodes[index].node.abandon(nodes);
                 }
-                Output::Answer { .. } => {}
+                Output::Answer { .. } | Output::Message { .. } => {}
             }
         }
         Ok(())
