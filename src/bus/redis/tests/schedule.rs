@@ -360,6 +360,7 @@ fn enter_with_late_clock() -> Result<Vec<bool>, String> {
     let mut world = World::new(1, 2, World::connect(), &[]);
     world.settle()?;
     world.enter(1, "ann", ROOMS[0])?;
+    world.settle()?;
     world.enter(0, "flo", ROOMS[0])?;
     world.settle()?;
     world.freeze(0);
