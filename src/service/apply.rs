@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, ready};
 
 use super::app::App;
-use super::cluster;
+use super::change_signals::is_urgent;
 use crate::bus::Event;
 use crate::credential::RevokedGenerations;
 use crate::room::CloseCode;
@@ -98,7 +98,7 @@ impl App {
         };
         let relays = self.update_relay(&event, &source);
         self.bus.publish(&event);
-        if matches!(source, ChangeSource::ThisProcess) && cluster::is_urgent(&event) {
+        if matches!(source, ChangeSource::ThisProcess) && is_urgent(&event) {
             self.hub.changes.commit();
         }
         log_applied(&event, &source);

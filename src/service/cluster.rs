@@ -5,7 +5,6 @@ mod changes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(super) use self::changes::{ChangeSignals, is_urgent};
 use super::hub::Hub;
 use super::room_entry::RoomEntry;
 use crate::bus::redis::{Link, LinkError, Output, Server};

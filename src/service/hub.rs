@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use super::cluster::ChangeSignals;
+use super::change_signals::ChangeSignals;
 use super::outbox::Outbox;
 use super::room_entry::{ConnectionInfo, RoomEntry, limits, lock};
 use super::signaling_metrics::SignalingMetrics;

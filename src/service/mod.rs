@@ -9,6 +9,7 @@ mod app;
 mod apply;
 mod auth;
 mod change_order;
+mod change_signals;
 pub mod cluster;
 mod drain;
 mod event_metrics;
