@@ -4,7 +4,7 @@ use tokio::sync::Notify;
 
 use crate::bus::Event;
 
-/// What wakes the tasks that announce changes and that read them.
+/// Wakes the tasks that announce changes and that read them.
 #[derive(Debug, Default)]
 pub(super) struct ChangeSignals {
     /// This node has committed a change.

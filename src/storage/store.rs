@@ -117,14 +117,6 @@ impl Store {
         }
     }
 
-    /// From now on, PostgreSQL is polled for changes only by [`Store::poll_changes`].
-    #[cfg(test)]
-    pub(crate) fn stop_interval(&self) {
-        if let Backend::Postgres(database) = &self.backend {
-            database.stop_interval();
-        }
-    }
-
     /// Takes the changes of other processes that were noticed since the last call. A file does not say which.
     pub fn take_changes(&self) -> Changes {
         match &self.backend {

@@ -227,6 +227,15 @@ pub(crate) async fn connect(database: &server::Database) -> Result<Store, StoreE
     Store::connect(&options(database)).await
 }
 
+impl Store {
+    /// From now on, PostgreSQL is polled for changes only by [`Store::poll_changes`].
+    pub(crate) fn stop_interval(&self) {
+        if let store::Backend::Postgres(database) = &self.backend {
+            database.stop_interval();
+        }
+    }
+}
+
 /// How a database of the tests is reached.
 pub(in crate::storage) fn options(database: &server::Database) -> PostgresOptions {
     PostgresOptions {

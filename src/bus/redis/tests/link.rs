@@ -20,7 +20,7 @@ struct Peer {
     received: Mutex<BTreeMap<ConnectionId, Vec<String>>>,
     admitted: Mutex<Vec<ConnectionId>>,
     /// Messages of other nodes.
-    told: Mutex<Vec<(NodeId, Vec<u8>)>>,
+    messages: Mutex<Vec<(NodeId, Vec<u8>)>>,
 }
 
 fn settings(name: &str) -> Settings {
@@ -42,7 +42,7 @@ impl Peer {
             room: Mutex::new(room),
             received: Mutex::default(),
             admitted: Mutex::default(),
-            told: Mutex::default(),
+            messages: Mutex::default(),
         });
         let tls = client_config(Verification::None, None).unwrap();
         let server = Server::new(url, &tls).unwrap();
@@ -81,7 +81,7 @@ impl Peer {
                 self.with_room(|room, effects| nodes = room.forget_unconfirmed(effects));
                 self.link.abandon(nodes);
             }
-            Output::Message { node, bytes } => self.told.lock().unwrap().push((node, bytes)),
+            Output::Message { node, bytes } => self.messages.lock().unwrap().push((node, bytes)),
             Output::Answer { .. } => {}
         }
     }
@@ -280,13 +280,13 @@ async fn each_message_arrives_once_and_in_order_although_connections_are_killed(
     let last = b"last".to_vec();
     wait_until(|| near.link.tell_all(last.clone())).await;
     sent.push((near.link.id(), last));
-    let has_ended = |peer: &Peer| peer.told.lock().unwrap().last() == sent.last();
+    let has_ended = |peer: &Peer| peer.messages.lock().unwrap().last() == sent.last();
     wait_until(|| has_ended(&far) && has_ended(&third)).await;
-    assert_eq!(*far.told.lock().unwrap(), sent);
+    assert_eq!(*far.messages.lock().unwrap(), sent);
     let is_for_all = |bytes: &[u8]| bytes == b"last" || bytes[3].is_multiple_of(2);
     sent.retain(|(_, bytes)| is_for_all(bytes));
-    assert_eq!(*third.told.lock().unwrap(), sent);
-    assert_eq!(*near.told.lock().unwrap(), []);
+    assert_eq!(*third.messages.lock().unwrap(), sent);
+    assert_eq!(*near.messages.lock().unwrap(), []);
 }
 
 #[tokio::test]
@@ -299,7 +299,7 @@ async fn a_message_that_is_too_long_or_without_redis_is_dropped_and_an_unknown_e
     wait_until(|| peer.link.is_available()).await;
     assert!(!peer.link.tell_all(vec![0; (256 << 10) + 1]));
     assert!(peer.link.tell(peer.link.id(), vec![0; 256 << 10]));
-    wait_until(|| peer.told.lock().unwrap().len() == 1).await;
+    wait_until(|| peer.messages.lock().unwrap().len() == 1).await;
     let mut admin = redis::Client::open(url).unwrap().get_connection().unwrap();
     let inbox = format!("p1:i:{}", peer.link.id());
     let mut add = cmd("XADD");
