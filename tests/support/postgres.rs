@@ -41,8 +41,14 @@ const RUN: &str = r#"
             # Stopped first, so that no child starts after the list was read. A survivor would prevent the next start.
             kill -STOP $pid
             sleep 0.01
-            kill "-$argument" $pid $(cat /proc/$pid/task/$pid/children)
+            children=$(cat /proc/$pid/task/$pid/children)
+            kill "-$argument" $pid $children
             wait $pid
+            for child in $children; do
+                while [ -e /proc/$child ] && ! grep -q '^State:.Z' /proc/$child/status; do
+                    sleep 0.01
+                done
+            done 2>/dev/null
             ;;
         esac
         echo >"$2/done"
