@@ -21,7 +21,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 const START_PAUSE: Duration = Duration::from_millis(250);
 /// How long a start waits until Redis lists the node.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause between two looks at the registration.
+/// Interval of the checks whether Redis lists the node.
 const REGISTRATION_PAUSE: Duration = Duration::from_millis(5);
 /// Timeout for telling the other nodes that this one ends.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -119,7 +119,7 @@ pub(super) async fn follow(
         if matches!(changed, Ok(Err(_))) {
             return;
         }
-        // Before connections are listed: the list lacks a user who is connecting now.
+        // First: a user who is connecting now is in no list of connections yet.
         app.hub.invalidate();
         let mut found = Changes::default();
         if changed.is_ok() {

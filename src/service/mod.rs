@@ -15,6 +15,8 @@ mod drain;
 mod event_metrics;
 mod expiry;
 mod external_changes;
+#[cfg(test)]
+mod fixture;
 mod health;
 mod health_log;
 mod hub;

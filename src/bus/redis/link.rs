@@ -11,21 +11,19 @@ use tokio::time::{sleep, timeout};
 use super::node::{Counts, Node, Output, Settings};
 use super::nodes::{self, NodeInfo};
 use super::scripts::{Script, Scripts};
-use super::server::{Connection, LinkError, Server};
+use super::server::{Connection, LinkError, RESPONSE_TIMEOUT, Server};
 use crate::clock;
 use crate::room::{NodeId, Request};
 
 /// Commands that are sent before their replies are awaited.
 const MAX_PIPELINE: usize = 256;
-/// A connection without a reply for this long is closed.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Entries that are read at a time.
 const MAX_ENTRIES: usize = 1000;
 /// How long a read waits for an entry.
 const READ_BLOCK: Duration = Duration::from_secs(1);
 /// The shortest wait for work.
 const MIN_WAIT: Duration = Duration::from_millis(1);
-/// Pause between two looks at what is left to send.
+/// Interval of the checks whether everything is sent.
 const FINISH_PAUSE: Duration = Duration::from_millis(5);
 /// Pause before the connection is tried again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);

@@ -1,15 +1,10 @@
 //! Reads of what all nodes share, each over a connection of its own.
 
-use std::time::Duration;
-
 use redis::{Cmd, Value, cmd};
 use tokio::time::timeout;
 
 use super::inbox::text;
-use super::server::{LinkError, Server};
-
-/// Timeout of each command.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+use super::server::{LinkError, RESPONSE_TIMEOUT, Server};
 
 /// The oldest version with all commands of the scripts.
 const MIN_VERSION: u32 = 7;

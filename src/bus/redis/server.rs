@@ -20,6 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Limit of a connection with its handshakes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection without a reply for this long is closed.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// An error of the connection. All of them end it.
 #[derive(Debug, thiserror::Error)]

@@ -32,11 +32,7 @@ pub(super) fn store_without_url(config: &Config) -> Vec<Violation> {
         ("store.password", store.password.is_some()),
         ("store.ca_file", store.ca_file.is_some()),
     ];
-    let text = "is set, but store.url is not, so it has no effect";
-    set.into_iter()
-        .filter(|(_, is_set)| *is_set)
-        .map(|(key, _)| Violation::new(key, text))
-        .collect()
+    without_effect(&set, "store.url")
 }
 
 /// A Redis server elsewhere, with a connection that others can read or take over.
@@ -65,9 +61,15 @@ pub(super) fn cluster_without_url(config: &Config) -> Vec<Violation> {
         ("cluster.redis_ca_file", cluster.redis_ca_file.is_some()),
         ("cluster.node", cluster.node.is_some()),
     ];
-    let text = "is set, but cluster.redis_url is not, so it has no effect";
-    set.into_iter()
-        .filter(|(_, is_set)| *is_set)
-        .map(|(key, _)| Violation::new(key, text))
-        .collect()
+    without_effect(&set, "cluster.redis_url")
+}
+
+/// A warning for each setting that is set, although `url` is not.
+fn without_effect(settings: &[(&'static str, bool)], url: &str) -> Vec<Violation> {
+    let set = settings.iter().filter(|(_, is_set)| *is_set);
+    set.map(|(key, _)| {
+        let text = format!("is set, but {url} is not, so it has no effect");
+        Violation::new(key, text)
+    })
+    .collect()
 }

@@ -10,18 +10,18 @@ use crate::bus::redis::{Link, Server, Settings};
 use crate::config::Signaling;
 use crate::metrics::Metrics;
 use crate::room::{CloseCode, Input, Outcome};
+use crate::service::fixture::eventually;
 use crate::service::{Hub, Outbox, RoomHandle};
 use crate::tls::{Verification, client_config};
 use crate::token::Issue;
 
 use super::*;
 
-/// Limit of a wait; a passing test never reaches it.
-const DEADLINE: Duration = Duration::from_secs(30);
+const LEASE: Duration = Duration::from_secs(2);
 const ISSUE: Issue = Issue::Own { generation: 0 };
 
-struct Node {
-    hub: Arc<Hub>,
+pub(super) struct Node {
+    pub(super) hub: Arc<Hub>,
     link: Arc<Link>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -34,11 +34,12 @@ struct Client {
     closed: Option<CloseCode>,
 }
 
-async fn start(name: &str, url: &str) -> Node {
+/// Starts a node, and waits until Redis lists it.
+pub(super) async fn start(name: &str, url: &str, lease: Duration) -> Node {
     let settings = Settings {
         name: name.to_owned(),
         prefix: "p1:".to_owned(),
-        lease: Duration::from_secs(2),
+        lease,
         about: String::new(),
     };
     let link = Arc::new(Link::new(settings, rand::random()));
@@ -49,17 +50,6 @@ async fn start(name: &str, url: &str) -> Node {
     let node = Node { hub, link, task };
     eventually(|| node.link.is_available()).await;
     node
-}
-
-async fn eventually(mut is_true: impl FnMut() -> bool) {
-    let waiting = async {
-        while !is_true() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, waiting)
-        .await
-        .expect("in time");
 }
 
 impl Node {
@@ -119,7 +109,10 @@ fn offer(from: &str, to: &str) -> String {
 #[tokio::test]
 async fn people_on_different_nodes_hear_of_each_other_and_exchange_frames() {
     let url = server().database();
-    let (one, two) = (start("one", &url).await, start("two", &url).await);
+    let (one, two) = (
+        start("one", &url, LEASE).await,
+        start("two", &url, LEASE).await,
+    );
     let mut alice = one.join("alice").await;
     let mut bob = two.join("bob").await;
     alice.receives(r#""user-joined""#).await;
@@ -148,7 +141,10 @@ async fn people_on_different_nodes_hear_of_each_other_and_exchange_frames() {
 #[tokio::test]
 async fn a_connection_on_another_node_replaces_the_earlier_one() {
     let url = server().database();
-    let (one, two) = (start("one", &url).await, start("two", &url).await);
+    let (one, two) = (
+        start("one", &url, LEASE).await,
+        start("two", &url, LEASE).await,
+    );
     let mut earlier = one.join("alice").await;
     let mut bob = two.join("bob").await;
     earlier.receives(r#""user-joined""#).await;
@@ -165,7 +161,10 @@ async fn a_connection_on_another_node_replaces_the_earlier_one() {
 #[tokio::test]
 async fn members_of_a_node_that_ends_leave_after_its_lease() {
     let url = server().database();
-    let (one, two) = (start("one", &url).await, start("two", &url).await);
+    let (one, two) = (
+        start("one", &url, LEASE).await,
+        start("two", &url, LEASE).await,
+    );
     let mut alice = one.join("alice").await;
     let _bob = two.join("bob").await;
     alice.receives(r#""user-joined""#).await;
@@ -178,7 +177,7 @@ async fn nobody_enters_without_redis() {
     let settings = Settings {
         name: "one".to_owned(),
         prefix: String::new(),
-        lease: Duration::from_secs(2),
+        lease: LEASE,
         about: String::new(),
     };
     let link = Arc::new(Link::new(settings, [0; 32]));

@@ -1,43 +1,16 @@
-use std::sync::Arc;
-
-use super::*;
-use crate::config::Config;
-use crate::credential::Credentials;
+use crate::config::Signaling;
 use crate::metrics::Metrics;
 use crate::relay::Handle;
-use crate::secret::Secret;
-use crate::service::{Hub, LiveSettings, Settings};
+use crate::service::{Hub, fixture};
 use crate::storage::{NewUser, Store};
-use crate::token::Tokens;
-
-fn app(place: &tempfile::TempDir, relay: Handle) -> Arc<App> {
-    let (config, metrics, secret) = (Config::default(), Metrics::new(), Secret::new("north"));
-    let tokens = Tokens::new(&config.auth, &secret);
-    Arc::new(App {
-        hub: Hub::new(&config.signaling, &metrics),
-        live: LiveSettings::new(Settings::new(
-            config,
-            tokens,
-            Credentials::new(&secret, &[]),
-        )),
-        store: Store::open(&place.path().join("parlor.db")).unwrap(),
-        turn: Vec::new(),
-        turn_tls: Vec::new(),
-        https: Vec::new(),
-        certificate: None,
-        bus: Default::default(),
-        order: Default::default(),
-        health_log: Default::default(),
-        relay,
-        metrics,
-    })
-}
 
 #[tokio::test]
 async fn the_change_order_is_free_while_the_relay_counts() {
     let place = tempfile::tempdir().unwrap();
     let (relay, mut shard) = Handle::with_fake_shard();
-    let app = app(&place, relay);
+    let hub = Hub::new(&Signaling::default(), &Metrics::new());
+    let store = Store::open(&place.path().join("parlor.db")).unwrap();
+    let app = fixture::app(hub, store, relay);
     let alice = NewUser {
         name: "alice".to_owned(),
         ..NewUser::default()

@@ -129,7 +129,7 @@ fn join(
     Ok(Ok(Joined { room, generation }))
 }
 
-/// The error for a user who was kicked or banned. An operator may let a kicked user in.
+/// Returns the error for a kicked or banned user. An operator may add a kicked one.
 fn refusal(removal: Removal, grant: &JoinGrant, unix: u64) -> Option<JoinError> {
     match removal {
         Removal::Banned { until } => Some(JoinError::Banned { until }),

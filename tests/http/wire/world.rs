@@ -38,8 +38,7 @@ impl World {
         let defaults = Builder::new()
             .env("SECRET_KEY", SECRET)
             .env("PARLOR_AUTH__PROVISION_USERS", "true");
-        let set = |builder: Builder, (key, value): &(&str, &str)| builder.env(key, value);
-        World::of(settings.iter().fold(defaults, set).start())
+        World::of(with_settings(defaults, settings).start())
     }
 
     /// One daemon alone.
@@ -59,8 +58,7 @@ impl World {
                     .node(&format!("n{number}"))
                     .env("SECRET_KEY", SECRET);
                 let node = node.without("PARLOR_AUTH__SECRET");
-                let set = |builder: Builder, (key, value): &(&str, &str)| builder.env(key, value);
-                settings.iter().fold(node, set).start()
+                with_settings(node, settings).start()
             })
             .collect();
         let balancer = Balancer::start(nodes.iter().map(Daemon::http));
@@ -192,6 +190,11 @@ fn metric(daemon: &Daemon, name: &str) -> u64 {
         .trim()
         .parse()
         .expect("a number")
+}
+
+fn with_settings(builder: Builder, settings: &[(&str, &str)]) -> Builder {
+    let set = |builder: Builder, (key, value): &(&str, &str)| builder.env(key, value);
+    settings.iter().fold(builder, set)
 }
 
 /// The number of nodes, if the tests run on several.

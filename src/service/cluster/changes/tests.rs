@@ -7,72 +7,24 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::redis::tests::server::server as redis;
-use crate::bus::redis::{Link, Server, Settings};
-use crate::config::Config;
-use crate::credential::{Credentials, Revocations};
-use crate::metrics::Metrics;
+use crate::credential::Revocations;
 use crate::relay::Handle;
 use crate::room::CloseCode;
-use crate::secret::Secret;
-use crate::service::{self, App, Hub, LiveSettings, Outbox, cluster, external_changes};
+use crate::service::fixture::{self, eventually};
+use crate::service::{App, Outbox, cluster, external_changes};
 use crate::storage::tests::connect;
 use crate::storage::tests::server::{Database, server as postgres};
 use crate::storage::{JoinGrant, NewRoom, NewUser};
-use crate::tls::{Verification, client_config};
-use crate::token::{Issue, Tokens};
-
-/// Limit of a wait; a passing test never reaches it.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::token::Issue;
 
 async fn start(name: &str, database: &Database, url: &str) -> Arc<App> {
-    let settings = Settings {
-        name: name.to_owned(),
-        prefix: "p1:".to_owned(),
-        lease: Duration::from_secs(10),
-        about: String::new(),
-    };
-    let link = Arc::new(Link::new(settings, rand::random()));
-    let (config, metrics, secret) = (Config::default(), Metrics::new(), Secret::new("north"));
-    let tokens = Tokens::new(&config.auth, &secret);
-    let hub = Hub::with_link(&config.signaling, &metrics, Some(link.clone()));
-    let tls = client_config(Verification::None, None).unwrap();
-    let server = Server::new(url, &tls).unwrap();
-    tokio::spawn(cluster::run(hub.clone(), link.clone(), server));
+    let node = cluster::tests::start(name, url, Duration::from_secs(10)).await;
     let store = connect(database).await.unwrap();
     store.stop_interval();
-    let app = Arc::new(App {
-        hub,
-        live: LiveSettings::new(service::Settings::new(
-            config,
-            tokens,
-            Credentials::new(&secret, &[]),
-        )),
-        store,
-        turn: Vec::new(),
-        turn_tls: Vec::new(),
-        https: Vec::new(),
-        certificate: None,
-        bus: Default::default(),
-        order: Default::default(),
-        health_log: Default::default(),
-        relay: Handle::with_fake_shard().0,
-        metrics,
-    });
+    let app = fixture::app(node.hub, store, Handle::with_fake_shard().0);
     let (revocations, stop) = (Arc::new(Revocations::default()), CancellationToken::new());
     tokio::spawn(external_changes::follow(app.clone(), revocations, stop));
-    eventually(|| link.is_available()).await;
     app
-}
-
-async fn eventually(mut is_true: impl FnMut() -> bool) {
-    let waiting = async {
-        while !is_true() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, waiting)
-        .await
-        .expect("in time");
 }
 
 #[tokio::test]
