@@ -39,6 +39,9 @@ use tempfile::TempDir;
 /// Limit of every wait. Generous for slow machines; a passing test never reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Starts of a daemon whose port another process has.
+const MAX_STARTS: u32 = 200;
+
 /// A token for `user`, valid for an hour, signed with `secret`.
 pub(crate) fn token(secret: &str, user: &str) -> String {
     let claims = Claims {
@@ -147,7 +150,36 @@ impl Builder {
     }
 
     /// Starts the daemon and waits until it is ready.
+    ///
+    /// The kernel may have given the port of a stopped daemon to another process; its end is waited for.
     pub(crate) fn start(self) -> Daemon {
+        let mut attempts = 0;
+        let (child, output) = loop {
+            let (mut child, output) = self.spawn();
+            if output.wait_until(|lines| lines.has("ready")) {
+                break (child, output);
+            }
+            let lines = output.lines.lock().unwrap();
+            attempts += 1;
+            let is_taken = lines.has("it is in use") && attempts < MAX_STARTS;
+            assert!(is_taken, "no `ready` in the log: {:#?}", lines.stderr);
+            child.wait().expect("parlor ends");
+            thread::sleep(Duration::from_millis(200));
+        };
+        let mut daemon = Daemon {
+            child,
+            env: self.env,
+            data_dir: self.data_dir,
+            database: self.database,
+            output,
+            listening: HashMap::new(),
+        };
+        daemon.listening = daemon.addresses();
+        leaks::note_secrets_of(&daemon.env, daemon.data_dir());
+        daemon
+    }
+
+    fn spawn(&self) -> (Child, Arc<Captured>) {
         let mut child = parlor(&self.env)
             .args(&self.args)
             .stdin(Stdio::null())
@@ -170,18 +202,26 @@ impl Builder {
             }
         };
         capture(stderr, &output, |l| &mut l.stderr, keep);
-        let mut daemon = Daemon {
-            child,
-            env: self.env,
-            data_dir: self.data_dir,
-            database: self.database,
-            output,
-            listening: HashMap::new(),
-        };
-        daemon.wait_for_log("ready");
-        daemon.listening = daemon.addresses();
-        leaks::note_secrets_of(&daemon.env, daemon.data_dir());
-        daemon
+        (child, output)
+    }
+}
+
+impl Lines {
+    /// Whether a line of the log contains `text`.
+    fn has(&self, text: &str) -> bool {
+        self.stderr.iter().any(|line| line.contains(text))
+    }
+}
+
+impl Captured {
+    /// Waits until the lines fit. `false` at the end of the output, or after [`DEADLINE`].
+    fn wait_until(&self, fits: impl Fn(&Lines) -> bool) -> bool {
+        let lines = self.lines.lock().unwrap();
+        let (lines, _) = self
+            .grown
+            .wait_timeout_while(lines, DEADLINE, |l| !fits(l) && l.ended < 2)
+            .unwrap();
+        fits(&lines)
     }
 }
 
@@ -330,13 +370,9 @@ impl Daemon {
 
     /// Waits until a log line fits, and returns that line; the panic message names `what`.
     pub(crate) fn wait_for_log_of(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+        self.output
+            .wait_until(|lines| lines.stderr.iter().any(|line| fits(line)));
         let lines = self.output.lines.lock().unwrap();
-        let found = |l: &Lines| l.stderr.iter().any(|line| fits(line));
-        let (lines, _) = self
-            .output
-            .grown
-            .wait_timeout_while(lines, DEADLINE, |l| !found(l) && l.ended < 2)
-            .unwrap();
         let line = lines.stderr.iter().find(|line| fits(line));
         line.unwrap_or_else(|| panic!("no `{what}` in the log: {:#?}", lines.stderr))
             .clone()

@@ -25,10 +25,7 @@ fn enter(world: &World, user: &str) -> Client {
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let path = format!("/api/ws/rooms/{LOBBY}?token={}", world.token(user));
     let (socket, response) = client(world.request(&path), stream).expect("an upgrade");
-    Client {
-        socket,
-        headers: response.headers().clone(),
-    }
+    Client::new(socket, &response)
 }
 
 /// Reads at 2 Mbit/s until `wanted` arrives.

@@ -1,5 +1,6 @@
 //! A daemon with people in rooms, and what they can do.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -112,10 +113,12 @@ impl World {
         http.post(&format!("/api/rooms/{room}/leave")).ok();
     }
 
-    /// Joins and connects.
+    /// Joins and connects, and waits until the server has entered the user.
     pub(super) fn enter(&self, room: &str, user: &str) -> Client {
         self.join(room, user);
-        self.connect(room, &self.token(user))
+        let mut client = self.connect(room, &self.token(user));
+        client.wait_until_entered();
+        client
     }
 
     /// Several users in the room `lobby`; each has seen all later ones come.
@@ -148,10 +151,7 @@ impl World {
     pub(super) fn try_open(&self, request: Request) -> Result<Client, Box<Response>> {
         let stream = self.dial();
         match client(request, stream) {
-            Ok((socket, response)) => Ok(Client {
-                socket,
-                headers: response.headers().clone(),
-            }),
+            Ok((socket, response)) => Ok(Client::new(socket, &response)),
             Err(error) => match error {
                 tokio_tungstenite::tungstenite::HandshakeError::Failure(Error::Http(response)) => {
                     Err(response)
@@ -228,10 +228,20 @@ pub(super) fn offer(from: &str, to: Option<&str>, sdp: &str) -> Value {
 /// One end of a WebSocket.
 pub(super) struct Client {
     pub socket: WebSocket<TcpStream>,
+    /// Messages that came before the server answered the first ping.
+    early: VecDeque<Message>,
     pub headers: tokio_tungstenite::tungstenite::http::HeaderMap,
 }
 
 impl Client {
+    pub(super) fn new(socket: WebSocket<TcpStream>, response: &Response) -> Client {
+        Client {
+            socket,
+            early: VecDeque::new(),
+            headers: response.headers().clone(),
+        }
+    }
+
     pub(super) fn send(&mut self, message: &Value) {
         self.send_text(&message.to_string());
     }
@@ -245,8 +255,32 @@ impl Client {
         self.socket.get_mut().write_all(bytes).expect("sent");
     }
 
-    /// The next message; a signal to this process is none.
+    /// Waits for the answer to a ping: a WebSocket is read when its user is in the room. A close ends the wait as well.
+    fn wait_until_entered(&mut self) {
+        let ping = "entered?";
+        self.socket.send(Message::Ping(ping.into())).expect("sent");
+        loop {
+            match self.receive() {
+                Message::Pong(answer) if answer == ping => return,
+                message => {
+                    let is_close = message.is_close();
+                    self.early.push_back(message);
+                    if is_close {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next message.
     pub(super) fn next(&mut self) -> Message {
+        let early = self.early.pop_front();
+        early.unwrap_or_else(|| self.receive())
+    }
+
+    /// The next message from the network; a signal to this process is none.
+    fn receive(&mut self) -> Message {
         loop {
             match self.socket.read() {
                 Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
