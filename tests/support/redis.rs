@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,12 +22,12 @@ const RUN: &str = r#"
         case $command in
         start)
             redis-server --port 0 --unixsocket "$1/redis.sock" --dir "$1" --save '' --appendonly no \
-                --databases "$2" >>"$1/log" 2>&1 </dev/null &
+                --databases "$2" $3 >>"$1/log" 2>&1 </dev/null &
             pid=$!
             ;;
         end)
             kill -KILL $pid
-            wait $pid
+            wait $pid 2>/dev/null
             ;;
         *)
             kill "-$command" $pid
@@ -55,6 +56,11 @@ pub(crate) fn server() -> &'static Server {
 impl Server {
     /// Starts a server. It runs until this process ends.
     pub(crate) fn start() -> Server {
+        Server::start_with("")
+    }
+
+    /// Starts a server with further options of `redis-server`, separated by blanks.
+    pub(crate) fn start_with(options: &str) -> Server {
         let directory = tempfile::Builder::new()
             .prefix("redis")
             .tempdir()
@@ -65,6 +71,7 @@ impl Server {
             .args(["-c", RUN, "sh"])
             .arg(&directory)
             .arg(DATABASES.to_string())
+            .arg(options)
             .stdin(Stdio::piped());
         let mut shell = shell.spawn().unwrap();
         let server = Server {
@@ -114,6 +121,12 @@ impl Server {
         while !done.exists() {
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// A TCP port of loopback that no other program uses now, for an option of [`Server::start_with`].
+    pub(crate) fn unused_port() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
     }
 
     fn url(&self, database: i64) -> String {
