@@ -57,6 +57,8 @@ pub enum ServerCommand {
         #[arg(long)]
         all: bool,
     },
+    /// List the nodes of a cluster: version, start time, usage, relay host
+    Nodes,
     /// Reload the configuration; a configuration with an error changes nothing
     Reload,
     /// Drain the server, then stop it: reject new users, move connections to another server, let
@@ -122,7 +124,7 @@ impl AdminCommand {
             AdminCommand::Server(command) => {
                 matches!(
                     command,
-                    ServerCommand::Status | ServerCommand::Sessions { .. }
+                    ServerCommand::Status | ServerCommand::Sessions { .. } | ServerCommand::Nodes
                 )
             }
         }
@@ -163,7 +165,7 @@ mod tests {
     }
 
     /// Command lines, and the JSON that released versions send and understand.
-    const WIRE_FORMAT: [(&str, &str); 28] = [
+    const WIRE_FORMAT: [(&str, &str); 29] = [
         (
             "user add alice --display-name A --admin",
             r#"{"user-add":{"name":"alice","display_name":"A","admin":true,"password":null}}"#,
@@ -219,6 +221,7 @@ mod tests {
         ("status", r#""status""#),
         ("sessions --all", r#"{"sessions":{"all":true}}"#),
         ("sessions", r#"{"sessions":{"all":false}}"#),
+        ("nodes", r#""nodes""#),
         ("reload", r#""reload""#),
         ("drain --timeout 1m", r#"{"drain":{"timeout":60}}"#),
         ("upgrade", r#""upgrade""#),

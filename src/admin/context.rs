@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::clock::Now;
 use crate::config::{Config, ReloadReport, advertised_tls, https_listen, turn_tls_listen};
 use crate::credential::Credentials;
 use crate::data_dir::{DataDir, DataDirError, SecretFile};
@@ -35,8 +34,6 @@ pub struct ServerContext {
     pub data_dir: PathBuf,
     /// The admin socket.
     pub socket: PathBuf,
-    /// Start time.
-    pub started: Now,
     /// Reloads the configuration; blocks on disks.
     pub reload: Reload,
     /// Begins a drain with this maximum duration; `false` if the server is already draining.

@@ -9,7 +9,7 @@ use super::command::{
 use super::context::Context;
 use super::failure::Failure;
 use super::response::Response;
-use super::{bans, credentials, drain, invites, kill, rooms, sessions, status, users};
+use super::{bans, credentials, drain, invites, kill, nodes, rooms, sessions, status, users};
 
 /// Executes a command.
 ///
@@ -117,6 +117,7 @@ async fn server(context: &Context, command: ServerCommand) -> Result<Response, F
     match command {
         ServerCommand::Status => status::status(context).await,
         ServerCommand::Sessions { all } => sessions::sessions(context, all).await,
+        ServerCommand::Nodes => nodes::nodes(context).await,
         ServerCommand::Reload => status::reload(context).await,
         ServerCommand::Drain { timeout, .. } => drain::begin(context, timeout.duration()),
         ServerCommand::Upgrade => status::upgrade(context).await,

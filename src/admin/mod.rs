@@ -19,6 +19,7 @@ mod invites;
 mod kill;
 mod messages;
 mod name_lookup;
+mod nodes;
 mod pending;
 mod response;
 mod room_lookup;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::clock::{self, Now};
+use crate::clock;
 use crate::config::{ReloadReport, duration};
 use crate::storage::utc;
 use crate::turn::Transport;
@@ -13,20 +13,6 @@ use super::certificate;
 use super::context::Context;
 use super::failure::Failure;
 use super::response::Response;
-
-/// A larger difference means that the wall clock was set after the start.
-const MAX_ROUNDING_SECONDS: u64 = 2;
-
-/// The start time in Unix seconds, by the current setting of the clock.
-fn start_time(started: Now, now: Now) -> u64 {
-    let passed = now.mono.since(started.mono).as_secs();
-    let by_this_clock = now.unix.saturating_sub(passed);
-    if by_this_clock.abs_diff(started.unix) > MAX_ROUNDING_SECONDS {
-        by_this_clock
-    } else {
-        started.unix
-    }
-}
 
 pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
     let server = context.require_server()?;
@@ -42,9 +28,8 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
     };
     // Not ready is also the state of a server whose database does not answer.
     let (open_rooms, participants) = server.app.room_counts().await.unzip();
-    let now = clock::now();
-    let uptime = now.mono.since(server.started.mono).as_secs();
-    let started = utc::format(start_time(server.started, now));
+    let uptime = clock::now().mono.since(server.app.started.mono).as_secs();
+    let started = utc::format(server.app.start_time());
     let turn_tls = [&server.app.https[..], &server.app.turn_tls].concat();
     let host = server.app.relay.current_addresses().host;
     let offered = host.offered();

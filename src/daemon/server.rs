@@ -152,6 +152,7 @@ impl Server {
         service::count_events(&mut bus, &metrics);
         let settings = Settings::new(config, prepared.tokens, prepared.credentials);
         let app = App {
+            started: start.started,
             hub,
             relay: relay.handle.clone(),
             metrics,
@@ -191,7 +192,6 @@ impl Server {
             metrics: startup::addresses(&listeners.metrics)?,
             data_dir,
             socket: admin_socket.path().to_owned(),
-            started: start.started,
             reload: Arc::new(move || reload_on_request.reload()),
             drain: Arc::new(move |limit| drain_sender.try_send(Request::Drain(limit)).is_ok()),
             drain_progress: drain_progress_receiver,

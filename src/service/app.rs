@@ -8,13 +8,19 @@ use super::health_log::HealthLogLimits;
 use super::hub::Hub;
 use super::settings::{LiveSettings, Settings};
 use crate::bus;
+use crate::clock::{self, Now};
 use crate::metrics::Metrics;
 use crate::relay;
 use crate::storage::Store;
 use crate::tls;
 
+/// A larger difference means that the wall clock was set after the start.
+const MAX_ROUNDING_SECONDS: u64 = 2;
+
 /// The running application.
 pub struct App {
+    /// Start time of the process.
+    pub started: Now,
     pub live: LiveSettings,
     pub store: Store,
     /// Addresses of TURN over UDP and TCP, from which the ICE servers are derived.
@@ -37,5 +43,17 @@ impl App {
     /// The current settings. A request takes them once, so that all its decisions agree.
     pub fn settings(&self) -> Arc<Settings> {
         self.live.get()
+    }
+
+    /// The start time in Unix seconds, by the current setting of the clock.
+    pub fn start_time(&self) -> u64 {
+        let now = clock::now();
+        let passed = now.mono.since(self.started.mono).as_secs();
+        let by_this_clock = now.unix.saturating_sub(passed);
+        if by_this_clock.abs_diff(self.started.unix) > MAX_ROUNDING_SECONDS {
+            by_this_clock
+        } else {
+            self.started.unix
+        }
     }
 }

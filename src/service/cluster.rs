@@ -1,6 +1,12 @@
 //! The rooms of one of several nodes: carries out what the bus returns.
 
+mod answer;
+mod ask;
+mod calls;
 mod changes;
+mod message;
+mod protocol;
+pub(super) mod requests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +15,9 @@ use super::hub::Hub;
 use super::room_entry::RoomEntry;
 use crate::bus::redis::{Link, LinkError, Output, Server};
 use crate::room::NodeId;
+
+pub(super) use answer::serve;
+pub use protocol::{NodeAnswers, NodeDescription};
 
 /// Connects to the other nodes, and carries out what they send, for ever.
 pub async fn run(hub: Arc<Hub>, link: Arc<Link>, server: Server) {
@@ -75,7 +84,10 @@ fn carry_out(hub: &Hub, link: &Link, output: Output) {
             nodes.dedup();
             link.abandon(nodes);
         }
-        Output::Message { bytes, .. } => changes::receive(hub, &bytes),
+        Output::Message { node, bytes } => {
+            changes::receive(hub, &bytes);
+            hub.requests.receive(&node, &bytes);
+        }
         Output::Answer { .. } => {}
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{App, Hub, LiveSettings, Settings};
+use crate::clock;
 use crate::config::Config;
 use crate::credential::Credentials;
 use crate::metrics::Metrics;
@@ -21,6 +22,7 @@ pub(super) fn app(hub: Arc<Hub>, store: Store, relay: relay::Handle) -> Arc<App>
     let tokens = Tokens::new(&config.auth, &secret);
     let credentials = Credentials::new(&secret, &[]);
     Arc::new(App {
+        started: clock::now(),
         hub,
         live: LiveSettings::new(Settings::new(config, tokens, credentials)),
         store,

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::change_signals::ChangeSignals;
+use super::cluster::requests::Requests;
 use super::outbox::Outbox;
 use super::room_entry::{ConnectionInfo, RoomEntry, limits, lock};
 use super::signaling_metrics::SignalingMetrics;
@@ -52,6 +53,8 @@ pub struct Hub {
     link: Option<Arc<Link>>,
     /// Changes of the store that this node or another one has committed.
     pub(super) changes: ChangeSignals,
+    /// Requests to the other nodes and of them.
+    pub(super) requests: Requests,
 }
 
 /// A connection's place in a room. Dropping it leaves the room.
@@ -76,6 +79,7 @@ impl Hub {
         Arc::new(Hub {
             link,
             changes: ChangeSignals::default(),
+            requests: Requests::default(),
             limits: Mutex::new(limits(settings)),
             buckets: Default::default(),
             hasher: RandomState::new(),
@@ -85,6 +89,11 @@ impl Hub {
             metrics: SignalingMetrics::new(metrics),
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// The other nodes, if there are several.
+    pub fn link(&self) -> Option<&Arc<Link>> {
+        self.link.as_ref()
     }
 
     /// Runs the task of a WebSocket; [`Hub::wait_for_connections`] waits for it.

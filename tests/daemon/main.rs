@@ -1,6 +1,7 @@
 //! The server as a service: start, restart, systemd, logs, metrics, durability.
 
 mod cluster;
+mod cluster_admin;
 mod durability;
 mod logs;
 mod metrics;

@@ -1,0 +1,114 @@
+//! `parlor nodes`: lists the nodes of a cluster.
+
+use serde_json::{Value, json};
+
+use crate::service::{NodeAnswers, NodeDescription};
+use crate::storage::utc;
+
+use super::context::{Context, ServerContext};
+use super::failure::Failure;
+use super::response::Response;
+
+/// The nodes as they describe themselves, and those that have not answered.
+pub(super) struct Nodes {
+    own: String,
+    /// Including this node, sorted by name.
+    answers: Vec<(String, NodeDescription)>,
+    silent: Vec<String>,
+}
+
+impl Nodes {
+    /// Asks all nodes. `None` if there are no others.
+    pub(super) async fn of(server: &ServerContext) -> Option<Nodes> {
+        let own = server.app.node_name()?;
+        let NodeAnswers {
+            mut answers,
+            silent,
+        } = server.app.describe_nodes().await?;
+        answers.push((own.clone(), server.app.describe()));
+        answers.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Some(Nodes {
+            own,
+            answers,
+            silent,
+        })
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let answers = self.answers.iter().map(|(name, node)| {
+            json!({
+                "name": name,
+                "this": *name == self.own,
+                "answered": true,
+                "version": node.version,
+                "since": utc::format(node.since),
+                "connections": node.connections,
+                "relays": node.relays,
+                "relay_hosts": node.relay_hosts,
+                "lag": node.lag,
+                "draining": node.draining,
+            })
+        });
+        let silent = self
+            .silent
+            .iter()
+            .map(|name| json!({ "name": name, "this": false, "answered": false }));
+        answers.chain(silent).collect()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        let answers = self.answers.iter().map(|(name, node)| {
+            let state = match (*name == self.own, node.draining) {
+                (true, true) => "this node, draining",
+                (true, false) => "this node",
+                (false, true) => "draining",
+                (false, false) => "",
+            };
+            vec![
+                name.clone(),
+                node.version.clone(),
+                utc::format(node.since),
+                node.connections.to_string(),
+                node.relays.to_string(),
+                node.relay_hosts.join(", "),
+                node.lag.to_string(),
+                state.to_owned(),
+            ]
+        });
+        let silent = self.silent.iter().map(|name| {
+            let mut row = vec![String::new(); 8];
+            row[0].clone_from(name);
+            "has not answered".clone_into(&mut row[7]);
+            row
+        });
+        answers.chain(silent)
+    }
+}
+
+/// Lists all nodes.
+pub(super) async fn nodes(context: &Context) -> Result<Response, Failure> {
+    let server = context.require_server()?;
+    let Some(nodes) = Nodes::of(server).await else {
+        let alone = "This parlor stands alone: `cluster.redis_url` is not set.";
+        return Ok(Response::new(json!([]), "").remark(alone));
+    };
+    let header = [
+        "NAME",
+        "VERSION",
+        "SINCE",
+        "CONNECTIONS",
+        "RELAYS",
+        "RELAY HOST",
+        "LAG",
+        "STATE",
+    ];
+    let response = Response::table(nodes.json(), &header, nodes.rows());
+    Ok(with_silent(response, &nodes.silent))
+}
+
+/// Adds a remark for each node that has not answered.
+pub(super) fn with_silent(response: Response, silent: &[String]) -> Response {
+    silent.iter().fold(response, |response, name| {
+        response.remark(format!("{name} has not answered."))
+    })
+}

@@ -1,0 +1,128 @@
+//! Requests of this node to the others.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+
+use super::calls::Replies;
+use super::message;
+use super::protocol::{NodeAnswers, NodeDescription, NodeRequest, node_name};
+use super::requests::Requests;
+use crate::bus::redis::Link;
+use crate::room::NodeId;
+use crate::service::App;
+
+/// A node that does not answer for this long has not answered.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A call that waits; dropping it ends it.
+struct Waiting<'a> {
+    requests: &'a Requests,
+    call: u64,
+}
+
+impl App {
+    /// The name of this node; `None` if there are no others.
+    pub fn node_name(&self) -> Option<String> {
+        let link = self.hub.link()?;
+        Some(node_name(&link.id()).to_owned())
+    }
+
+    /// Asks the other nodes what they say about themselves. `None` without other nodes.
+    pub async fn describe_nodes(&self) -> Option<NodeAnswers<NodeDescription>> {
+        self.ask_nodes(&NodeRequest::Describe).await
+    }
+
+    /// Sends a request to the other nodes, and waits at most two seconds for their answers. `None` without other nodes.
+    pub(super) async fn ask_nodes<T: DeserializeOwned>(
+        &self,
+        request: &NodeRequest,
+    ) -> Option<NodeAnswers<T>> {
+        let link = self.hub.link()?;
+        let own = link.id();
+        let nodes = link.nodes().borrow().clone();
+        let ids = nodes.iter().map(|node| node.id.clone());
+        let others = ids.filter(|node| *node != own).collect();
+        let send = |bytes| link.tell_all(bytes);
+        let requests = &self.hub.requests;
+        Some(parse(call(link, requests, others, request, send).await))
+    }
+}
+
+async fn call(
+    link: &Link,
+    requests: &Requests,
+    nodes: Vec<NodeId>,
+    request: &NodeRequest,
+    send: impl FnOnce(Vec<u8>) -> bool,
+) -> Replies {
+    let silent = |nodes| Replies {
+        silent: nodes,
+        ..Replies::default()
+    };
+    if nodes.is_empty() {
+        return Replies::default();
+    }
+    let call = requests.calls().begin(nodes.clone());
+    let Some(call) = call else {
+        return silent(nodes);
+    };
+    let waiting = Waiting { requests, call };
+    let json = serde_json::to_vec(request).unwrap_or_default();
+    let is_sent = message::request(call, &json).is_some_and(send);
+    if !is_sent {
+        return silent(nodes);
+    }
+    // Nobody waits longer than this.
+    let _ = timeout_at(Instant::now() + REPLY_TIMEOUT, waiting.answered(link)).await;
+    requests.calls().end(call)
+}
+
+impl Waiting<'_> {
+    /// Waits until each node that is still listed has answered.
+    async fn answered(&self, link: &Link) {
+        let mut listed = link.nodes();
+        loop {
+            let mut replied = std::pin::pin!(self.requests.replied.notified());
+            replied.as_mut().enable();
+            if self.requests.calls().is_complete(self.call) {
+                return;
+            }
+            tokio::select! {
+                () = replied => {}
+                _ = listed.changed() => {
+                    let nodes = listed.borrow_and_update().clone();
+                    let is_listed = |id: &NodeId| nodes.iter().any(|node| node.id == *id);
+                    self.requests.calls().retain_nodes(is_listed);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.requests.calls().end(self.call);
+    }
+}
+
+/// Parses the replies, sorted by the names of the nodes. A node that has answered is not silent, although an earlier
+/// process of it may still be listed.
+fn parse<T: DeserializeOwned>(outcome: Replies) -> NodeAnswers<T> {
+    let mut answers = Vec::new();
+    let mut silent = Vec::new();
+    for (node, json) in outcome.replies {
+        let name = node_name(&node).to_owned();
+        match serde_json::from_slice(&json) {
+            Ok(answer) => answers.push((name, answer)),
+            Err(_) => silent.push(name),
+        }
+    }
+    silent.extend(outcome.silent.iter().map(|node| node_name(node).to_owned()));
+    silent.retain(|name| !answers.iter().any(|(answered, _)| answered == name));
+    silent.sort();
+    silent.dedup();
+    answers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    NodeAnswers { answers, silent }
+}
