@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::config::duration;
+use crate::service::Revocation;
 use crate::storage::{Ban, BanError, BanOutcome, NewBan, Room, User, utc};
 
 use super::context::Context;
-use super::ended_counts;
+use super::ended_counts::{self, EndedCounts};
 use super::failure::Failure;
 use super::response::Response;
 use super::room_lookup::{self, ID_PREFIX, strip_id_prefix};
@@ -27,26 +28,34 @@ pub(super) async fn kick(
     let kicked = match context.server() {
         Some(server) => {
             let kicked = server.app.kick(&room.id, &user.id).await?;
-            kicked.map(|(_, ended)| Some(ended))
+            kicked.map(|(left, ended)| (left, Some(ended)))
         }
         None => {
             let unix = clock::now().unix;
             let until = unix.saturating_add(pause.as_secs());
             let kicked = context.store().kick(&room.id, &user.id, until, unix);
-            kicked.await?.map(|_| None)
+            kicked.await?.map(|left| (left, None))
         }
     };
-    let Some(ended) = kicked else {
+    let Some((left, ended)) = kicked else {
         let (person, room) = (user_label(&user), &room.name);
         return Err(Failure::new(format!("{person} is not in the room {room}")));
     };
     let mut json = room_and_user_json(&room, &user);
     json["pause"] = pause.as_secs().into();
+    let change = Revocation::Membership {
+        user: user.id.clone(),
+        room: room.id.clone(),
+        next_generation: left.next_generation,
+    };
+    let counts = EndedCounts::of_all_nodes(context, ended, change).await;
     let text = format!("Kicked {} from {}", user_label(&user), room.name);
     let pause = duration::format(pause);
-    Ok(ended_counts::with_counts(json, text, ended).remark(format!(
-        "They may rejoin after {pause}; `parlor room ban` prevents that."
-    )))
+    Ok(
+        ended_counts::with_counts(json, text, counts).remark(format!(
+            "They may rejoin after {pause}; `parlor room ban` prevents that."
+        )),
+    )
 }
 
 pub(super) async fn ban(
@@ -86,7 +95,12 @@ pub(super) async fn ban(
         format!(" until {}", utc::format(unix))
     });
     let text = format!("Banned {} from {}{end}", user_label(&user), room.name);
-    let response = ended_counts::with_counts(json, text, ended);
+    let change = Revocation::Ban {
+        user: user.id.clone(),
+        room: room.id.clone(),
+    };
+    let counts = EndedCounts::of_all_nodes(context, ended, change).await;
+    let response = ended_counts::with_counts(json, text, counts);
     Ok(match invite_remark(&room, &user, &banned, keep_invite) {
         Some(remark) => response.remark(remark),
         None => response,

@@ -62,7 +62,7 @@ pub enum ServerCommand {
     /// Reload the configuration; a configuration with an error changes nothing
     Reload,
     /// Drain the server, then stop it: reject new users, move connections to another server, let
-    /// calls finish
+    /// calls finish; other nodes of a cluster continue
     Drain {
         /// Maximum duration; remaining calls are interrupted then
         #[arg(long, default_value = "10m", value_parser = parse_lifetime)]

@@ -1,7 +1,7 @@
 //! `parlor session kill`: ends one WebSocket or one allocation.
 
 use crate::credential::anonymous_address;
-use crate::room::CloseCode;
+use crate::service::{Ended, ListedSession};
 
 use super::context::{Context, ServerContext};
 use super::failure::Failure;
@@ -16,9 +16,14 @@ const MIN_DIGITS: usize = 4;
 pub(super) async fn kill(context: &Context, id: &str) -> Result<Response, Failure> {
     let server = context.require_server()?;
     let connections = Connections::of(server).await;
-    let row = find_session(connections.rows(), id)?;
-    let (closed, freed) = end(server, &row).await;
-    if closed + freed == 0 {
+    let row = find_session(connections.rows(), id).map_err(|mut failure| {
+        let silent = connections.silent.iter();
+        let silent = silent.map(|name| format!("{name} has not answered"));
+        failure.problems.extend(silent);
+        failure
+    })?;
+    let ended = end(server, &connections, &row).await?;
+    if ended == Ended::default() {
         return Err(Failure::new(format!(
             "the session `{id}` has already ended"
         )));
@@ -27,21 +32,36 @@ pub(super) async fn kill(context: &Context, id: &str) -> Result<Response, Failur
     tracing::info!(user, room, id, "session killed");
     let names = NameLookup::of(server, [user].into(), room.into_iter().collect()).await;
     let mut json = row.json(&names);
-    json["connections"] = closed.into();
-    json["relays"] = freed.into();
-    Ok(Response::new(json, text(&row, &names)))
+    json["connections"] = ended.connections.into();
+    json["relays"] = ended.relays.into();
+    let mut text = text(&row, &names);
+    if let Some(node) = row.node {
+        text.push_str(&format!(" on {node}"));
+    }
+    Ok(Response::new(json, text))
 }
 
-/// Returns the number of closed connections and of freed relays.
-async fn end(server: &ServerContext, row: &Row<'_>) -> (usize, usize) {
-    if let Some(relay) = row.relay {
-        return (0, server.app.relay.end_session(relay).count().await);
+/// Ends a session of any node.
+async fn end(
+    server: &ServerContext,
+    connections: &Connections,
+    row: &Row<'_>,
+) -> Result<Ended, Failure> {
+    let session = match (row.relay, row.room) {
+        (Some(relay), _) => ListedSession::Relay(Box::new(relay.clone())),
+        (None, Some(room)) => ListedSession::Connection {
+            user: row.user.to_owned(),
+            room: room.to_owned(),
+        },
+        (None, None) => return Ok(Ended::default()),
+    };
+    match row.node {
+        Some(node) if !connections.is_own(row) => {
+            let ended = server.app.end_session_of(node, session).await;
+            ended.ok_or_else(|| Failure::new(format!("{node} has not answered")))
+        }
+        _ => Ok(server.app.end_session(&session).await),
     }
-    let hub = &server.app.hub;
-    let closed = row
-        .room
-        .map(|room| hub.close(room, row.user, CloseCode::Removed));
-    (usize::from(closed == Some(true)), 0)
 }
 
 fn text(row: &Row<'_>, names: &NameLookup) -> String {

@@ -7,14 +7,14 @@ use crate::storage::utc;
 
 use super::context::{Context, ServerContext};
 use super::failure::Failure;
-use super::response::Response;
+use super::response::{Response, counted_noun};
 
 /// The nodes as they describe themselves, and those that have not answered.
 pub(super) struct Nodes {
     own: String,
     /// Including this node, sorted by name.
     answers: Vec<(String, NodeDescription)>,
-    silent: Vec<String>,
+    pub silent: Vec<String>,
 }
 
 impl Nodes {
@@ -34,7 +34,43 @@ impl Nodes {
         })
     }
 
-    pub(super) fn json(&self) -> Value {
+    /// The name of this node.
+    pub(super) fn own(&self) -> &str {
+        &self.own
+    }
+
+    /// The usage of all nodes together.
+    pub(super) fn summary(&self) -> String {
+        let (connections, relays) = self.usage();
+        let silent = match self.silent.len() {
+            0 => String::new(),
+            silent => format!("; without an answer: {silent}"),
+        };
+        let nodes = counted_noun(self.answers.len() as u64, "node");
+        let connections = counted_noun(connections, "connection");
+        let relays = counted_noun(relays, "relay");
+        format!("{nodes}: {connections}, {relays}{silent}")
+    }
+
+    pub(super) fn summary_json(&self) -> Value {
+        let (connections, relays) = self.usage();
+        json!({
+            "node": self.own,
+            "nodes": self.json(),
+            "connections": connections,
+            "relays": relays,
+        })
+    }
+
+    /// The numbers of connections and relays of all nodes that answered.
+    fn usage(&self) -> (u64, u64) {
+        let all = self.answers.iter().map(|(_, node)| node);
+        all.fold((0, 0), |(connections, relays), node| {
+            (connections + node.connections, relays + node.relays)
+        })
+    }
+
+    fn json(&self) -> Value {
         let answers = self.answers.iter().map(|(name, node)| {
             json!({
                 "name": name,

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::service::Ended;
+use crate::service::{Ended, Revocation};
 use crate::storage::{ClosedRoom, JoinGrant, NewRoom, Participant, Room, utc};
 
 use super::context::Context;
-use super::ended_counts;
+use super::ended_counts::{self, EndedCounts};
 use super::failure::Failure;
 use super::response::{Response, yes_or_empty};
 use super::{room_lookup, user_lookup};
@@ -110,7 +110,7 @@ pub(super) async fn close(context: &Context, argument: &str) -> Result<Response,
             closed.map(|closed| (closed, None))
         }
     };
-    Ok(revocation_response("Closed", &room, closed))
+    Ok(revocation_response(context, "Closed", &room, closed).await)
 }
 
 /// Deletes a room; closed rooms included.
@@ -124,14 +124,15 @@ pub(super) async fn delete(context: &Context, argument: &str) -> Result<Response
             closed.map(|closed| (closed, None))
         }
     };
-    Ok(revocation_response("Deleted", &room, closed))
+    Ok(revocation_response(context, "Deleted", &room, closed).await)
 }
 
 fn with_counts((closed, ended): (ClosedRoom, Ended)) -> (ClosedRoom, Option<Ended>) {
     (closed, Some(ended))
 }
 
-fn revocation_response(
+async fn revocation_response(
+    context: &Context,
     done: &str,
     room: &Room,
     closed: Option<(ClosedRoom, Option<Ended>)>,
@@ -141,7 +142,11 @@ fn revocation_response(
     });
     let json = json!({ "id": room.id, "name": room.name, "members": members });
     let text = format!("{done} room {} (members: {members})", room.name);
-    ended_counts::with_counts(json, text, ended)
+    let change = Revocation::Room {
+        room: room.id.clone(),
+    };
+    let counts = EndedCounts::of_all_nodes(context, ended, change).await;
+    ended_counts::with_counts(json, text, counts)
 }
 
 fn room_json(room: &Room) -> Value {

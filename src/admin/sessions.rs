@@ -7,35 +7,64 @@ use ring::digest;
 use serde_json::{Value, json};
 
 use crate::credential::anonymous_address;
-use crate::service::ConnectionInfo;
+use crate::service::{ListedConnection, NodeSessions};
 use crate::storage::utc;
 use crate::turn::{Session, Transport};
 
 use super::context::{Context, ServerContext};
 use super::failure::Failure;
 use super::name_lookup::NameLookup;
+use super::nodes::with_silent;
 use super::response::Response;
 
 /// Size of a session id: the probability that two of 10,000 sessions have the same is 1 in 5 million.
 const SESSION_ID_BYTES: usize = 6;
 
-/// A snapshot of all connections and relays.
+/// A snapshot of all connections and relays of all nodes.
 pub(super) struct Connections {
-    sockets: Vec<ConnectionInfo>,
-    relays: Vec<Session>,
+    /// The first is this node, which has no name if there are no others.
+    nodes: Vec<(Option<String>, NodeSessions)>,
+    /// Nodes that have not answered.
+    pub silent: Vec<String>,
 }
 
 impl Connections {
     pub(super) async fn of(server: &ServerContext) -> Connections {
-        Connections {
-            relays: server.app.relay.sessions().await,
-            sockets: server.app.hub.connections(),
+        let app = &server.app;
+        let others = app.sessions_elsewhere();
+        let (own, others) = tokio::join!(app.listed_sessions(), others);
+        let mut connections = Connections {
+            nodes: vec![(app.node_name(), own)],
+            silent: Vec::new(),
+        };
+        if let Some(others) = others {
+            let answers = others.answers.into_iter();
+            connections
+                .nodes
+                .extend(answers.map(|(name, sessions)| (Some(name), sessions)));
+            connections.silent = others.silent;
         }
+        connections
+    }
+
+    /// Whether there are other nodes.
+    fn has_names(&self) -> bool {
+        self.nodes.iter().any(|(name, _)| name.is_some())
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        let sockets = self.sockets.iter().map(Row::signaling);
-        sockets.chain(self.relays.iter().map(Row::relay))
+        self.nodes.iter().flat_map(|(name, sessions)| {
+            let name = name.as_deref();
+            let connections = sessions.connections.iter();
+            let connections = connections.map(move |one| Row::signaling(name, one));
+            let relays = sessions.relays.iter();
+            connections.chain(relays.map(move |one| Row::relay(name, one)))
+        })
+    }
+
+    /// Whether a row is of this node.
+    pub(super) fn is_own(&self, row: &Row<'_>) -> bool {
+        row.node == self.nodes[0].0.as_deref()
     }
 }
 
@@ -50,11 +79,13 @@ pub(super) async fn sessions(context: &Context, all: bool) -> Result<Response, F
         let room = row.room.map(|room| names.room(room));
         (room, names.shown(row.user), row.user, row.over, row.since)
     });
+    let has_nodes = connections.has_names();
     let response = match (rows.is_empty(), all) {
         (true, _) => Response::new(json!([]), "").remark("No one is connected."),
-        (false, true) => every_row(&rows, &names),
-        (false, false) => by_person(&rows, &names),
+        (false, true) => every_row(&rows, &names, has_nodes),
+        (false, false) => by_person(&rows, &names, has_nodes),
     };
+    let response = with_silent(response, &connections.silent);
     Ok(if names.complete {
         response
     } else {
@@ -65,16 +96,19 @@ pub(super) async fn sessions(context: &Context, all: bool) -> Result<Response, F
     })
 }
 
-fn every_row(rows: &[Row], names: &NameLookup) -> Response {
-    let header = [
+fn every_row(rows: &[Row], names: &NameLookup, has_nodes: bool) -> Response {
+    let mut header = vec![
         "SESSION", "ROOM", "NAME", "ID", "OVER", "SINCE", "SENT", "RECEIVED",
     ];
+    if has_nodes {
+        header.push("NODE");
+    }
     let json = rows.iter().map(|row| row.json(names)).collect();
     Response::table(json, &header, rows.iter().map(|row| row.texts(names)))
 }
 
 /// Sorted by the first row of each person.
-fn by_person(rows: &[Row], names: &NameLookup) -> Response {
+fn by_person(rows: &[Row], names: &NameLookup, has_nodes: bool) -> Response {
     let mut people: Vec<PersonRow> = Vec::new();
     let mut positions = HashMap::new();
     for row in rows {
@@ -84,7 +118,10 @@ fn by_person(rows: &[Row], names: &NameLookup) -> Response {
         });
         people[position].add(row);
     }
-    let header = ["NAME", "ID", "ROOM", "OVER", "SINCE", "SENT", "RECEIVED"];
+    let mut header = vec!["NAME", "ID", "ROOM", "OVER", "SINCE", "SENT", "RECEIVED"];
+    if has_nodes {
+        header.push("NODE");
+    }
     let json = people.iter().map(|person| person.json(names)).collect();
     Response::table(
         json,
@@ -95,6 +132,8 @@ fn by_person(rows: &[Row], names: &NameLookup) -> Response {
 
 /// A WebSocket or an allocation.
 pub(super) struct Row<'a> {
+    /// The name of the node; `None` if there are no others.
+    pub node: Option<&'a str>,
     /// The user, or [`crate::credential::anonymous_address`].
     pub user: &'a str,
     pub room: Option<&'a str>,
@@ -105,8 +144,9 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn signaling(connected: &'a ConnectionInfo) -> Row<'a> {
+    fn signaling(node: Option<&'a str>, connected: &'a ListedConnection) -> Row<'a> {
         Row {
+            node,
             user: &connected.user,
             room: Some(&connected.room),
             over: "websocket",
@@ -115,8 +155,9 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn relay(session: &'a Session) -> Row<'a> {
+    fn relay(node: Option<&'a str>, session: &'a Session) -> Row<'a> {
         Row {
+            node,
             user: &session.user,
             room: session.room.as_deref(),
             over: match session.transport {
@@ -155,6 +196,9 @@ impl<'a> Row<'a> {
             json["bytes_sent"] = relay.bytes_up.into();
             json["bytes_received"] = relay.bytes_down.into();
         }
+        if let Some(node) = self.node {
+            json["node"] = node.into();
+        }
         json
     }
 
@@ -169,7 +213,7 @@ impl<'a> Row<'a> {
             Some(relay) => relay.client.to_string(),
             None => self.user.to_owned(),
         };
-        vec![
+        let mut texts = vec![
             self.id(),
             self.room
                 .map_or(String::new(), |id| names.room(id).to_owned()),
@@ -179,7 +223,9 @@ impl<'a> Row<'a> {
             utc::format(self.since),
             bytes(|relay| relay.bytes_up),
             bytes(|relay| relay.bytes_down),
-        ]
+        ];
+        texts.extend(self.node.map(str::to_owned));
+        texts
     }
 }
 
@@ -187,6 +233,7 @@ impl<'a> Row<'a> {
 struct PersonRow<'a> {
     user: &'a str,
     rooms: BTreeSet<&'a str>,
+    nodes: BTreeSet<&'a str>,
     /// The number of entries per transport.
     over: BTreeMap<&'static str, usize>,
     since: u64,
@@ -200,6 +247,7 @@ impl<'a> PersonRow<'a> {
         PersonRow {
             user: first.user,
             rooms: BTreeSet::new(),
+            nodes: BTreeSet::new(),
             over: BTreeMap::new(),
             since: first.since,
             has_relay: false,
@@ -210,6 +258,7 @@ impl<'a> PersonRow<'a> {
 
     fn add(&mut self, row: &Row<'a>) {
         self.rooms.extend(row.room);
+        self.nodes.extend(row.node);
         *self.over.entry(row.over).or_default() += 1;
         self.since = self.since.min(row.since);
         if let Some(relay) = row.relay {
@@ -221,14 +270,18 @@ impl<'a> PersonRow<'a> {
 
     fn json(&self, names: &NameLookup) -> Value {
         let rooms = self.rooms.iter().map(|id| names.room_json(id));
-        json!({
+        let mut json = json!({
             "user": names.user_json(self.user),
             "rooms": rooms.collect::<Value>(),
             "over": self.over,
             "since": utc::format(self.since),
             "bytes_sent": self.bytes_sent,
             "bytes_received": self.bytes_received,
-        })
+        });
+        if !self.nodes.is_empty() {
+            json["nodes"] = json!(self.nodes);
+        }
+        json
     }
 
     fn texts(&self, names: &NameLookup) -> Vec<String> {
@@ -244,7 +297,7 @@ impl<'a> PersonRow<'a> {
                 String::new()
             }
         };
-        vec![
+        let mut texts = vec![
             names.shown(self.user),
             anonymous_address(self.user).unwrap_or(self.user).to_owned(),
             rooms.join(", "),
@@ -252,7 +305,12 @@ impl<'a> PersonRow<'a> {
             utc::format(self.since),
             bytes(self.bytes_sent),
             bytes(self.bytes_received),
-        ]
+        ];
+        if !self.nodes.is_empty() {
+            let nodes: Vec<_> = self.nodes.iter().copied().collect();
+            texts.push(nodes.join(", "));
+        }
+        texts
     }
 }
 

@@ -12,6 +12,7 @@ use crate::turn::Transport;
 use super::certificate;
 use super::context::Context;
 use super::failure::Failure;
+use super::nodes::{Nodes, with_silent};
 use super::response::Response;
 
 pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
@@ -35,8 +36,9 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
     let offered = host.offered();
     let offered = offered.map(|(bound, outside)| json!({ "address": outside, "bound": bound }));
     let [ipv4, ipv6] = server.app.relay.relayed_addresses();
+    let nodes = Nodes::of(server).await;
     let segmentation = server.app.settings().config.turn.segmentation.decide();
-    let json = json!({
+    let mut json = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "process": std::process::id(),
         "started": started,
@@ -60,6 +62,9 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
         "relays_over_tcp": over(Transport::Tcp),
         "relays_over_tls": over(Transport::Tls),
     });
+    if let Some(nodes) = &nodes {
+        json["cluster"] = nodes.summary_json();
+    }
     let certificate_status = server.app.certificate.as_ref().map(|one| one.status());
     let unusable_reason = certificate_status
         .as_ref()
@@ -85,6 +90,7 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
         ["Version", env!("CARGO_PKG_VERSION")],
         ["Process", &number("process")],
         ["Up", &format!("{since}, since {started}")],
+        ["Node", nodes.as_ref().map_or("", Nodes::own)],
         ["Ready", &ready],
         ["Data", &server.data_dir.display().to_string()],
         ["HTTP", &join_addresses(&server.http)],
@@ -116,8 +122,16 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
                 number("relays_over_tls")
             ),
         ],
+        [
+            "All nodes",
+            &nodes.as_ref().map_or(String::new(), Nodes::summary),
+        ],
     ];
-    Ok(Response::facts(json.clone(), &facts))
+    let response = Response::facts(json.clone(), &facts);
+    Ok(match nodes {
+        Some(nodes) => with_silent(response, &nodes.silent),
+        None => response,
+    })
 }
 
 fn join_addresses(addresses: &[std::net::SocketAddr]) -> String {

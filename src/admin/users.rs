@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::service::Ended;
+use crate::service::{Ended, Revocation};
 use crate::storage::{ActiveGuest, Membership, NewUser, RemovedUser, User, utc};
 
 use super::command::PasswordHash;
 use super::context::Context;
-use super::ended_counts;
+use super::ended_counts::{self, EndedCounts};
 use super::failure::Failure;
 use super::response::{Response, yes_or_empty};
 use super::user_lookup::{self, user_label};
@@ -171,7 +171,7 @@ pub(super) async fn disable(context: &Context, argument: &str) -> Result<Respons
         }
     };
     let (removed, ended) = removed.ok_or_else(|| deleted_meanwhile(&user))?;
-    Ok(revocation_response("Disabled", &removed, ended))
+    Ok(revocation_response(context, "Disabled", &removed, ended).await)
 }
 
 pub(super) async fn enable(context: &Context, argument: &str) -> Result<Response, Failure> {
@@ -212,7 +212,7 @@ pub(super) async fn passwd(
     };
     let (user, ended) = set.ok_or_else(|| deleted_meanwhile(&user))?;
     let text = format!("User {} has a new password", user.name);
-    Ok(tokens_ended(&user, text, ended))
+    Ok(tokens_ended(context, &user, text, ended).await)
 }
 
 /// Revokes all tokens of a user or guest.
@@ -230,11 +230,17 @@ pub(super) async fn sign_out(context: &Context, argument: &str) -> Result<Respon
     };
     let (user, ended) = signed_out.ok_or_else(|| deleted_meanwhile(&user))?;
     let text = format!("Signed out {}", user_label(&user));
-    Ok(tokens_ended(&user, text, ended))
+    Ok(tokens_ended(context, &user, text, ended).await)
 }
 
-fn tokens_ended(user: &User, text: String, ended: Option<Ended>) -> Response {
-    ended_counts::with_counts(user_json(user), text, ended)
+async fn tokens_ended(
+    context: &Context,
+    user: &User,
+    text: String,
+    ended: Option<Ended>,
+) -> Response {
+    let counts = EndedCounts::of_all_nodes(context, ended, revocation(user)).await;
+    ended_counts::with_counts(user_json(user), text, counts)
         .remark("Tokens issued before are no longer valid.")
 }
 
@@ -259,18 +265,24 @@ pub(super) async fn delete(context: &Context, argument: &str) -> Result<Response
         }
     };
     let (removed, ended) = removed.ok_or_else(|| deleted_meanwhile(&user))?;
-    Ok(revocation_response("Deleted", &removed, ended))
+    Ok(revocation_response(context, "Deleted", &removed, ended).await)
 }
 
 fn with_counts((removed, ended): (RemovedUser, Ended)) -> (RemovedUser, Option<Ended>) {
     (removed, Some(ended))
 }
 
-fn revocation_response(done: &str, removed: &RemovedUser, ended: Option<Ended>) -> Response {
+async fn revocation_response(
+    context: &Context,
+    done: &str,
+    removed: &RemovedUser,
+    ended: Option<Ended>,
+) -> Response {
     let RemovedUser { user, invites } = removed;
     let mut json = user_json(user);
     json["revoked_invites"] = (*invites).into();
-    let response = ended_counts::with_counts(json, format!("{done} {}", user_label(user)), ended);
+    let counts = EndedCounts::of_all_nodes(context, ended, revocation(user)).await;
+    let response = ended_counts::with_counts(json, format!("{done} {}", user_label(user)), counts);
     let response = match invites {
         0 => response,
         _ => response.remark(format!("Revoked invites: {invites}.")),
@@ -282,6 +294,14 @@ fn revocation_response(done: &str, removed: &RemovedUser, ended: Option<Ended>) 
              `parlor room ban {} id:{}` bans them and revokes the link.",
             guest.room_id, user.id
         )),
+    }
+}
+
+/// The change after which earlier tokens of the user are invalid.
+fn revocation(user: &User) -> Revocation {
+    Revocation::User {
+        user: user.id.clone(),
+        generation: user.token_cutoff.generation,
     }
 }
 

@@ -203,6 +203,12 @@ impl Revocations {
         self.write(|revoked| revoked.rooms.insert(room.into()));
     }
 
+    /// The part that concerns these subjects.
+    pub fn part(&self, subjects: &Subjects) -> RevokedSet {
+        let revoked = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        revoked.of(subjects)
+    }
+
     /// Whether this is the current set.
     pub fn is_current(&self, revoked: &RevokedSet) -> bool {
         *self.inner.read().unwrap_or_else(PoisonError::into_inner) == *revoked
@@ -210,8 +216,7 @@ impl Revocations {
 
     /// Whether this is the part of the current set that concerns these subjects.
     pub fn is_current_part(&self, subjects: &Subjects, part: &RevokedSet) -> bool {
-        let revoked = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        revoked.of(subjects) == *part
+        self.part(subjects) == *part
     }
 
     /// Replaces the set by that of the database, and returns the previous one.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, ready};
+use serde::{Deserialize, Serialize};
 
 use super::app::App;
 use super::change_signals::is_urgent;
@@ -12,7 +13,7 @@ use crate::credential::RevokedGenerations;
 use crate::room::CloseCode;
 
 /// The connections and allocations that a change ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// WebSockets that were closed.
     pub connections: usize,
@@ -50,9 +51,10 @@ pub(super) struct LostAccess {
 
 /// An event that has taken effect; the relay shards may still have to free allocations.
 pub(super) struct Applied {
-    event: Event,
-    connections: usize,
-    relays: BoxFuture<'static, usize>,
+    pub event: Event,
+    pub connections: usize,
+    /// Resolves with the number of freed allocations.
+    pub relays: BoxFuture<'static, usize>,
 }
 
 impl App {

@@ -4,8 +4,9 @@ mod answer;
 mod ask;
 mod calls;
 mod changes;
+pub(super) mod ended;
 mod message;
-mod protocol;
+pub(super) mod protocol;
 pub(super) mod requests;
 
 use std::sync::Arc;
@@ -17,7 +18,9 @@ use crate::bus::redis::{Link, LinkError, Output, Server};
 use crate::room::NodeId;
 
 pub(super) use answer::serve;
-pub use protocol::{NodeAnswers, NodeDescription};
+pub use protocol::{
+    ListedConnection, ListedSession, NodeAnswers, NodeDescription, NodeSessions, Revocation,
+};
 
 /// Connects to the other nodes, and carries out what they send, for ever.
 pub async fn run(hub: Arc<Hub>, link: Arc<Link>, server: Server) {

@@ -3,7 +3,7 @@
 //! The events are the differences between the revocations in the store and the known ones. Then the
 //! connections that the changes may concern are checked, for changes that no revocation shows.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::read_access;
 use super::app::App;
-use super::apply::{ChangeSource, LostAccess};
+use super::apply::{Applied, ChangeSource, LostAccess};
+use super::cluster::protocol::Revocation;
 use super::hub::Hub;
 use crate::bus::Event;
 use crate::clock;
@@ -243,11 +244,30 @@ impl Follower<'_> {
                 &now,
             ))
             .collect();
+        let closed = now.rooms.difference(&before.rooms).cloned().collect();
         for event in events {
             let lost = self.lost_access_of(&event).await;
-            self.app.apply(event, ChangeSource::AnotherProcess(lost));
+            let applied = self.app.apply(event, ChangeSource::AnotherProcess(lost));
+            self.record(applied, &closed);
         }
+        self.app.hub.ended.applied.notify_waiters();
         Ok(())
+    }
+
+    /// Records the effect of an event for the node that committed the change. The ends of memberships in rooms that
+    /// were `closed` belong to the closing.
+    fn record(&self, applied: Applied, closed: &HashSet<Box<str>>) {
+        if self.app.hub.link().is_none() {
+            return;
+        }
+        let Applied {
+            event,
+            connections,
+            relays,
+        } = applied;
+        if let Some(revocation) = revocation(event, closed) {
+            self.app.hub.ended.record(revocation, connections, relays);
+        }
     }
 
     /// Returns the connections of an event's users and rooms that have lost access. Those that cannot be
@@ -375,6 +395,29 @@ fn membership_events<'a>(
         next_generation: ended.next_generation,
     });
     banned.chain(left)
+}
+
+/// Returns the change of which an event is the effect.
+fn revocation(event: Event, closed: &HashSet<Box<str>>) -> Option<Revocation> {
+    Some(match event {
+        Event::UserDisabled { user, generation } | Event::SignedOut { user, generation } => {
+            Revocation::User { user, generation }
+        }
+        Event::RoomClosed { room, .. } => Revocation::Room { room },
+        Event::Left { room, .. } if closed.contains(&*room) => Revocation::Room { room },
+        Event::Left {
+            user,
+            room,
+            next_generation,
+            ..
+        } => Revocation::Membership {
+            user,
+            room,
+            next_generation,
+        },
+        Event::Banned { user, room, .. } => Revocation::Ban { user, room },
+        _ => return None,
+    })
 }
 
 /// Returns the connections that an event may end, as (room, user).

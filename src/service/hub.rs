@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::change_signals::ChangeSignals;
+use super::cluster::ended::EndedChanges;
 use super::cluster::requests::Requests;
 use super::outbox::Outbox;
 use super::room_entry::{ConnectionInfo, RoomEntry, limits, lock};
@@ -55,6 +56,8 @@ pub struct Hub {
     pub(super) changes: ChangeSignals,
     /// Requests to the other nodes and of them.
     pub(super) requests: Requests,
+    /// Effects of changes that other nodes have committed.
+    pub(super) ended: EndedChanges,
 }
 
 /// A connection's place in a room. Dropping it leaves the room.
@@ -80,6 +83,7 @@ impl Hub {
             link,
             changes: ChangeSignals::default(),
             requests: Requests::default(),
+            ended: EndedChanges::default(),
             limits: Mutex::new(limits(settings)),
             buckets: Default::default(),
             hasher: RandomState::new(),

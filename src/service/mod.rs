@@ -35,7 +35,9 @@ pub use app::App;
 pub use apply::Ended;
 pub use auth::{AuthError, Caller, RoomAccess, room_access};
 pub use change_order::ChangeOrder;
-pub use cluster::{NodeAnswers, NodeDescription};
+pub use cluster::{
+    ListedConnection, ListedSession, NodeAnswers, NodeDescription, NodeSessions, Revocation,
+};
 pub use event_metrics::count_events;
 pub use external_changes::load_revocations;
 pub use health::{Check, HealthChecks};

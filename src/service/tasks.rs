@@ -18,7 +18,11 @@ pub async fn run_background_tasks(
 ) {
     let mut tasks = JoinSet::new();
     tasks.spawn(expiry::run(app.clone(), shutdown.clone()));
-    tasks.spawn(cluster::serve(app.clone(), shutdown.clone()));
+    tasks.spawn(cluster::serve(
+        app.clone(),
+        revocations.clone(),
+        shutdown.clone(),
+    ));
     tasks.spawn(external_changes::follow(app, revocations, shutdown));
     while tasks.join_next().await.is_some() {}
 }

@@ -134,7 +134,7 @@ pub enum Scope {
 }
 
 /// An allocation as reported to an administrator.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// The user, or an account without a user: see [`crate::credential::anonymous_address`].
     pub user: Box<str>,

@@ -1,11 +1,71 @@
 //! Admin commands on one of several nodes.
 
+use std::net::TcpStream;
 use std::process::Output;
 
+use parlor::stun::Method;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
-use crate::support::cluster::{Cluster, LONG_LEASE};
+use crate::support::cluster::{Cluster, LONG_LEASE, cluster_token, join};
+use crate::support::turn::{Client as TurnClient, SECRET};
 use crate::support::{DEADLINE, Daemon};
+
+/// Starts a node whose relay accepts the credentials of the tests.
+fn start(cluster: &Cluster, name: &str) -> Daemon {
+    let node = cluster.node(name).env("PARLOR_TURN__SECRET", SECRET);
+    node.start()
+}
+
+/// Three nodes; the one that is returned first knows the others at once.
+fn three() -> [Daemon; 3] {
+    let cluster = Cluster::new(LONG_LEASE);
+    let (two, three) = (start(&cluster, "two"), start(&cluster, "three"));
+    let mut one = start(&cluster, "one");
+    one.use_database(cluster.into_database());
+    one.cli_json(&["room", "create", "Attic", "--id", "attic"]);
+    [one, two, three]
+}
+
+/// Makes a user a member of a room, and connects.
+fn enter(node: &Daemon, room: &str, user: &str) -> WebSocket<TcpStream> {
+    join(node, room, user);
+    let stream = TcpStream::connect(node.http()).expect("a connection");
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let token = cluster_token(user);
+    let url = format!("ws://{}/api/ws/rooms/{room}?token={token}", node.http());
+    let (mut socket, _) = tungstenite::client(url, stream).expect("an upgrade");
+    // A pong comes after the entry.
+    socket.send(Message::Ping("entered".into())).expect("sent");
+    while !matches!(socket.read().expect("a message"), Message::Pong(_)) {}
+    socket
+}
+
+fn close_code(mut socket: WebSocket<TcpStream>) -> u16 {
+    loop {
+        if let Message::Close(Some(close)) = socket.read().expect("a message") {
+            return close.code.into();
+        }
+    }
+}
+
+/// A client with an allocation.
+fn allocate(node: &Daemon, user: &str, room: Option<&str>) -> TurnClient {
+    let mut client = TurnClient::udp(node.turn(), user, room);
+    client.allocated();
+    client
+}
+
+fn has_relay(client: &mut TurnClient) -> bool {
+    client.request(Method::REFRESH, &[]).code().is_none()
+}
+
+/// The numbers of a command: all connections and relays, then those of each node.
+fn counts(result: &Value) -> Value {
+    let pair = |of: &Value| json!([of["connections"], of["relays"]]);
+    let nodes = ["one", "two", "three"].map(|name| pair(entry(&result["nodes"], name)));
+    json!([pair(result), nodes])
+}
 
 /// The entry of a node in a list of nodes.
 fn entry<'a>(nodes: &'a Value, name: &str) -> &'a Value {
@@ -76,4 +136,124 @@ fn a_parlor_without_redis_says_that_it_stands_alone() {
     assert!(output.status.success() && output.stdout.is_empty());
     let text = "This parlor stands alone: `cluster.redis_url` is not set.\n";
     assert_eq!(stderr(&output), text);
+}
+
+#[test]
+fn commands_that_remove_access_count_the_ends_on_each_node() {
+    let [one, two, three] = three();
+    let alice = [enter(&one, "lobby", "alice"), enter(&two, "attic", "alice")];
+    let mut relay = allocate(&three, "alice", None);
+    let disabled = one.cli_json(&["user", "disable", "alice"]);
+    assert_eq!(counts(&disabled), json!([[2, 1], [[1, 0], [1, 0], [0, 1]]]));
+    assert_eq!(alice.map(close_code), [4005, 4005]);
+    assert!(!has_relay(&mut relay));
+
+    let bob = enter(&two, "lobby", "bob");
+    let mut relay = allocate(&three, "bob", Some("lobby"));
+    let kicked = one.cli(&["room", "kick", "lobby", "bob"]);
+    assert_eq!(
+        String::from_utf8(kicked.stdout).unwrap(),
+        "Kicked user bob from Lobby: 1 connection closed, 1 relay freed\n  \
+         three: 0 connections closed, 1 relay freed\n  \
+         two: 1 connection closed, 0 relays freed\n"
+    );
+    assert_eq!(close_code(bob), 4005);
+    assert!(!has_relay(&mut relay));
+
+    let carol = enter(&two, "lobby", "carol");
+    let banned = one.cli_json(&["room", "ban", "lobby", "carol"]);
+    assert_eq!(counts(&banned), json!([[1, 0], [[0, 0], [1, 0], [0, 0]]]));
+    assert_eq!(close_code(carol), 4005);
+
+    let dave = enter(&three, "lobby", "dave");
+    let signed_out = one.cli_json(&["user", "sign-out", "dave"]);
+    assert_eq!(
+        counts(&signed_out),
+        json!([[1, 0], [[0, 0], [0, 0], [1, 0]]])
+    );
+    assert_eq!(close_code(dave), 4001);
+
+    let erin = enter(&two, "attic", "erin");
+    let frank = enter(&three, "attic", "frank");
+    let mut relay = allocate(&two, "frank", None);
+    let closed = one.cli_json(&["room", "close", "attic"]);
+    assert_eq!(counts(&closed), json!([[2, 1], [[0, 0], [1, 1], [1, 0]]]));
+    assert_eq!([erin, frank].map(close_code), [4004, 4004]);
+    assert!(!has_relay(&mut relay));
+}
+
+#[test]
+fn a_node_that_is_stopped_is_named_and_acts_when_it_continues() {
+    let [one, two, three] = three();
+    let alice = [
+        enter(&two, "lobby", "alice"),
+        enter(&three, "attic", "alice"),
+    ];
+    three.signal("STOP");
+    let output = one.cli(&["user", "disable", "alice"]);
+    let sessions = one.cli(&["sessions", "--all"]);
+    let killed = one.cli(&["session", "kill", "0123456789ab"]);
+    let status = one.cli_json(&["status"]);
+    three.signal("CONT");
+    assert_eq!(
+        String::from_utf8(output.stdout.clone()).unwrap(),
+        "Disabled user alice: 1 connection closed, 0 relays freed\n  \
+         two: 1 connection closed, 0 relays freed\n"
+    );
+    for output in [output, sessions] {
+        let errors = stderr(&output);
+        assert!(errors.contains("three has not answered.\n"), "{errors}");
+    }
+    assert_eq!(killed.status.code(), Some(1));
+    let errors = stderr(&killed);
+    assert!(
+        errors.contains("error: three has not answered\n"),
+        "{errors}"
+    );
+    let nodes = &status["cluster"]["nodes"];
+    assert_eq!(entry(nodes, "three")["answered"], false);
+    assert_eq!(alice.map(close_code), [4005, 4005]);
+}
+
+#[test]
+fn sessions_of_all_nodes_are_listed_and_can_be_killed_from_any() {
+    let [one, two, three] = three();
+    let alice = enter(&two, "lobby", "alice");
+    let _bob = enter(&one, "lobby", "bob");
+    let mut relay = allocate(&three, "alice", Some("lobby"));
+    let sessions = one.cli_json(&["sessions", "--all"]);
+    let rows = sessions.as_array().unwrap();
+    assert_eq!(rows.len(), 3, "{sessions}");
+    let row = |node: &str| rows.iter().find(|row| row["node"] == node).expect(node);
+    assert_eq!(row("one")["user"]["id"], "bob");
+    assert_eq!(row("two")["over"], "websocket");
+    assert_eq!(row("three")["over"], "turn/udp");
+    let people = one.cli_json(&["sessions"]);
+    let alice_row = people.as_array().unwrap().iter();
+    let alice_row = alice_row.clone().find(|row| row["user"]["id"] == "alice");
+    assert_eq!(alice_row.unwrap()["nodes"], json!(["three", "two"]));
+    let table = String::from_utf8(one.cli(&["sessions"]).stdout).unwrap();
+    assert!(table.contains("three, two"), "{table}");
+    let status = one.cli_json(&["status"]);
+    let cluster = &status["cluster"];
+    let expected = json!(["one", 2, 1]);
+    let found = json!([cluster["node"], cluster["connections"], cluster["relays"]]);
+    assert_eq!(found, expected);
+    assert_eq!(status["connections"], 1);
+    let text = String::from_utf8(one.cli(&["status"]).stdout).unwrap();
+    let summary = "All nodes:         3 nodes: 2 connections, 1 relay\n";
+    assert!(text.contains(summary), "{text}");
+
+    let kill = |node: &str| {
+        let id = row(node)["id"].as_str().unwrap();
+        let output = one.cli(&["session", "kill", id]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = "Closed 1 connection of alice in Lobby on two\n";
+    assert_eq!(kill("two"), said);
+    assert_eq!(close_code(alice), 4005);
+    assert!(has_relay(&mut relay));
+    assert_eq!(kill("three"), "Freed 1 relay of alice in Lobby on three\n");
+    assert!(!has_relay(&mut relay));
+    assert_eq!(kill("two"), "");
 }

@@ -1,20 +1,18 @@
 //! Requests of this node to the others.
 
-use std::time::Duration;
-
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use super::calls::Replies;
 use super::message;
-use super::protocol::{NodeAnswers, NodeDescription, NodeRequest, node_name};
+use super::protocol::{
+    ListedSession, NodeAnswers, NodeDescription, NodeRequest, NodeSessions, REPLY_TIMEOUT,
+    Revocation, node_name,
+};
 use super::requests::Requests;
 use crate::bus::redis::Link;
 use crate::room::NodeId;
-use crate::service::App;
-
-/// A node that does not answer for this long has not answered.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::service::{App, Ended};
 
 /// A call that waits; dropping it ends it.
 struct Waiting<'a> {
@@ -32,6 +30,28 @@ impl App {
     /// Asks the other nodes what they say about themselves. `None` without other nodes.
     pub async fn describe_nodes(&self) -> Option<NodeAnswers<NodeDescription>> {
         self.ask_nodes(&NodeRequest::Describe).await
+    }
+
+    /// Asks the other nodes for their sessions. `None` without other nodes.
+    pub async fn sessions_elsewhere(&self) -> Option<NodeAnswers<NodeSessions>> {
+        self.ask_nodes(&NodeRequest::Sessions).await
+    }
+
+    /// Asks the other nodes how much a change of this node has ended there. `None` without other nodes.
+    pub async fn ended_elsewhere(&self, change: Revocation) -> Option<NodeAnswers<Ended>> {
+        self.ask_nodes(&NodeRequest::Count(change)).await
+    }
+
+    /// Ends a session of another node. `None` if that has not answered.
+    pub async fn end_session_of(&self, node: &str, session: ListedSession) -> Option<Ended> {
+        let link = self.hub.link()?;
+        let nodes = link.nodes().borrow().clone();
+        let node = nodes.iter().find(|known| known.name() == node)?.id.clone();
+        let send = |bytes| link.tell(node.clone(), bytes);
+        let request = NodeRequest::End(session);
+        let replies = call(link, &self.hub.requests, vec![node.clone()], &request, send).await;
+        let mut answers = parse(replies).answers.into_iter();
+        answers.next().map(|(_, ended)| ended)
     }
 
     /// Sends a request to the other nodes, and waits at most two seconds for their answers. `None` without other nodes.

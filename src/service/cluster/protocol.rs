@@ -1,6 +1,13 @@
 //! Requests of nodes to each other, and the answers.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::turn::Session;
+
+/// A node that does not answer for this long has not answered.
+pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A request. A node that does not know it does not answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -8,6 +15,54 @@ use serde::{Deserialize, Serialize};
 pub(super) enum NodeRequest {
     /// Answered by a [`NodeDescription`].
     Describe,
+    /// Answered by [`NodeSessions`].
+    Sessions,
+    /// Ends one session. Answered by [`Ended`](crate::service::Ended).
+    End(ListedSession),
+    /// Answered by [`Ended`](crate::service::Ended), when the change has taken effect.
+    Count(Revocation),
+}
+
+/// A WebSocket or an allocation, as it is listed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListedSession {
+    Connection { user: String, room: String },
+    Relay(Box<Session>),
+}
+
+/// All WebSockets and allocations of a node.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct NodeSessions {
+    pub connections: Vec<ListedConnection>,
+    pub relays: Vec<Session>,
+}
+
+/// A WebSocket of another node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedConnection {
+    pub user: String,
+    pub room: String,
+    /// In Unix seconds.
+    pub since: u64,
+}
+
+/// A committed change that takes access away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Revocation {
+    /// A user was disabled or deleted, or all their tokens ended. `generation` is that of the next tokens.
+    User { user: String, generation: u64 },
+    /// A membership ended. `next_generation` is that of the user's next membership.
+    Membership {
+        user: String,
+        room: String,
+        next_generation: u64,
+    },
+    /// A user was banned from a room.
+    Ban { user: String, room: String },
+    /// A room was closed or deleted.
+    Room { room: String },
 }
 
 /// A node, as it describes itself. Fields that another version does not have stay empty.
