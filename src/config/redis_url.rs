@@ -1,4 +1,4 @@
-//! The URL of a Redis server: `rediss://user@host:port/database`.
+//! The URL of a Redis server: `rediss://user@host:port/database`, or `redis+sentinel://host,host/service`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,6 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 
 use crate::secret::Secret;
+use crate::url::Sentinels;
 
 /// The URL of a Redis server. It prints without its password.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,14 +60,7 @@ impl FromStr for RedisUrl {
             return Err(FORM.to_owned());
         };
         match scheme {
-            "redis" | "rediss" | "redis+unix" => {}
-            "redis+sentinel" => {
-                return Err(
-                    "names Redis Sentinel, which parlor does not support: name the server \
-                            itself, by redis:// or rediss://"
-                        .to_owned(),
-                );
-            }
+            "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel" => {}
             _ => return Err(FORM.to_owned()),
         }
         let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -80,14 +74,21 @@ impl FromStr for RedisUrl {
                     .to_owned(),
             );
         }
+        let sentinels = Sentinels::parse(text).transpose();
+        let sentinels = sentinels.map_err(|error| error.to_string())?;
         // The crate parses `rediss` only with a TLS stack of its own.
-        let plain = text.replacen("rediss://", "redis://", 1);
+        let plain = match &sentinels {
+            Some(sentinels) => sentinels.login.clone(),
+            None => text.replacen("rediss://", "redis://", 1),
+        };
         let info = plain.as_str().into_connection_info().map_err(|error| {
             // The text of an error may repeat the URL.
             let kind = error.category().to_owned();
             format!("cannot be used ({kind}): it is not a URL such as rediss://user@host:6379/0")
         })?;
         let kind = match info.addr() {
+            _ if sentinels.as_ref().is_some_and(|known| known.has_tls) => Kind::Tls,
+            _ if sentinels.as_ref().is_some_and(|known| !known.is_local) => Kind::Plain,
             ConnectionAddr::Tcp(_, _) if scheme == "rediss" => Kind::Tls,
             ConnectionAddr::Tcp(host, _) if is_loopback(host) => Kind::Local,
             ConnectionAddr::Tcp(_, _) => Kind::Plain,
@@ -162,6 +163,10 @@ mod tests {
             ),
             ("redis://:hunter2@[::1]:6380", "redis://[::1]:6380"),
             (
+                "redis+sentinel://parlor:hunter2@a:26380,b/main?db=1",
+                "redis+sentinel://parlor@a:26380,b/main?db=1",
+            ),
+            (
                 "redis+unix:///run/redis.sock?db=2&pass=hunter2&user=parlor",
                 "redis+unix:///run/redis.sock?db=2&user=parlor",
             ),
@@ -184,6 +189,9 @@ mod tests {
             ("redis://[::1]", false),
             ("redis+unix:///run/redis.sock", false),
             ("redis://db", true),
+            ("redis+sentinel://localhost,127.0.0.1/main", false),
+            ("redis+sentinel://localhost,db/main", true),
+            ("rediss+sentinel://localhost,db/main", false),
         ] {
             let url: RedisUrl = text.parse().unwrap();
             assert_eq!(url.is_exposed(), exposed, "{text}");
@@ -195,7 +203,8 @@ mod tests {
         for text in [
             "redis.example.org",
             "http://u:hunter2@db",
-            "redis+sentinel://:hunter2@db/service",
+            "redis+sentinel://:hunter2@db",
+            "redis+sentinel://db/main?password=hunter2",
             "redis://u:hunter2@db:port",
             "redis://u:hunter2@w@db",
             "redis://u:hunter2@db/@",

@@ -66,8 +66,7 @@ impl Cluster {
         let deadline = Instant::now() + START_TIMEOUT;
         let mut is_waiting = false;
         while let Err(error) = self.server.probe().await {
-            let may_start = matches!(error, LinkError::Connect(_) | LinkError::Timeout);
-            if !may_start || Instant::now() >= deadline {
+            if !error.may_pass() || Instant::now() >= deadline {
                 return Err(unusable(&self.url, &error));
             }
             if !is_waiting {

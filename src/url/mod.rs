@@ -7,6 +7,7 @@
 //! | [`WebUrl`] | an http or https URL with a base path | `https://talk.example.org/voice` |
 //! | [`WebOrigin`] | the origin of a page (RFC 6454) | `https://app.example.org`, `tauri://localhost` |
 //! | [`IceUrl`] | a STUN or TURN server (RFC 7064, RFC 7065) | `turn:talk.example.org:3478?transport=udp` |
+//! | [`Sentinels`] | a Redis server by its sentinels | `redis+sentinel://a.example.org,b.example.org/parlor` |
 //!
 //! All of them compare and format in one normal form: names in lower case, addresses as [`std::net`]
 //! formats them, IPv6 in brackets.
@@ -14,11 +15,13 @@
 mod authority;
 mod host;
 mod ice_url;
+mod sentinels;
 mod web_origin;
 mod web_url;
 
 pub use authority::{Authority, AuthorityError};
 pub use host::{Host, HostError, to_ascii};
 pub use ice_url::{IceScheme, IceUrl, IceUrlError, STUN_PORT, Transport};
+pub use sentinels::{Sentinels, SentinelsError};
 pub use web_origin::{WebOrigin, WebOriginError};
 pub use web_url::{WebUrl, WebUrlError};

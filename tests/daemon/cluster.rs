@@ -1,5 +1,8 @@
 //! Several nodes: real servers on a real PostgreSQL and a real Redis.
 
+mod failover;
+mod redis_tls;
+
 use std::io::ErrorKind;
 use std::net::TcpStream;
 

@@ -28,23 +28,37 @@ impl Cluster {
 
     /// A cluster on a Redis server that the test may stop.
     pub(crate) fn on(redis: &Redis, lease: &'static str) -> Cluster {
+        Cluster::at(redis.database(), lease)
+    }
+
+    /// A cluster on a Redis server with this URL.
+    pub(crate) fn at(redis_url: String, lease: &'static str) -> Cluster {
         Cluster {
             database: postgres::server().create(None),
-            redis_url: redis.database(),
+            redis_url,
             lease,
         }
     }
 
     /// The settings of a node, to be changed before its start.
     pub(crate) fn node(&self, name: &str) -> Builder {
-        Builder::new()
-            .env("PARLOR_STORE__URL", &self.database.url())
-            .env("PARLOR_CLUSTER__REDIS_URL", &self.redis_url)
-            .env("PARLOR_CLUSTER__LEASE", self.lease)
-            .env("PARLOR_CLUSTER__NODE", name)
-            .env("PARLOR_AUTH__SECRET", AUTH_SECRET)
-            .env("PARLOR_TURN__SECRET", TURN_SECRET)
-            .env("PARLOR_AUTH__PROVISION_USERS", "true")
+        let settings = self.settings(name).into_iter();
+        settings.fold(Builder::new(), |builder, (key, value)| {
+            builder.env(key, &value)
+        })
+    }
+
+    /// The settings of a node, as variables.
+    pub(crate) fn settings(&self, name: &str) -> [(&'static str, String); 7] {
+        [
+            ("PARLOR_STORE__URL", self.database.url()),
+            ("PARLOR_CLUSTER__REDIS_URL", self.redis_url.clone()),
+            ("PARLOR_CLUSTER__LEASE", self.lease.to_owned()),
+            ("PARLOR_CLUSTER__NODE", name.to_owned()),
+            ("PARLOR_AUTH__SECRET", AUTH_SECRET.to_owned()),
+            ("PARLOR_TURN__SECRET", TURN_SECRET.to_owned()),
+            ("PARLOR_AUTH__PROVISION_USERS", "true".to_owned()),
+        ]
     }
 
     /// Starts a node.

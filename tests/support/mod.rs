@@ -18,6 +18,7 @@ pub(crate) mod pebble;
 pub(crate) mod postgres;
 pub(crate) mod prefix_proxy;
 pub(crate) mod redis;
+pub(crate) mod sentinel;
 pub(crate) mod turn;
 
 use std::collections::HashMap;

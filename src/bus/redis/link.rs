@@ -106,8 +106,7 @@ impl Link {
             let mut read = redis::cmd("EVALSHA");
             let script = self.scripts.hash(Script::Nodes);
             read.arg(script).arg(0).arg(&self.prefix);
-            let reply = connection.redis.send_packed_command(&read).await?;
-            Ok(nodes::parse(reply))
+            Ok(nodes::parse(connection.ask(&read).await?))
         };
         let read = timeout(RESPONSE_TIMEOUT, reading).await;
         read.map_err(|_| LinkError::Timeout)?
@@ -224,6 +223,11 @@ impl Link {
         let (mut writer, mut reader) = (writer, reader);
         let run_id = timeout(RESPONSE_TIMEOUT, writer.prepare(self.scripts.texts()));
         let run_id = run_id.await.map_err(|_| LinkError::Timeout)??;
+        let read_id = timeout(RESPONSE_TIMEOUT, reader.run_id()).await;
+        if read_id.map_err(|_| LinkError::Timeout)?? != run_id {
+            // A failover between both.
+            return Err(LinkError::Moved);
+        }
         self.node().handle_connected(&run_id, clock::now().mono);
         // One task, so that outputs are carried out in order; a reply waits while entries are handled.
         let carry_out = Mutex::new(carry_out);
@@ -293,6 +297,9 @@ impl Link {
             let reply = connection.redis.send_packed_command(&command);
             let reply = timeout(READ_BLOCK + RESPONSE_TIMEOUT, reply).await;
             let reply = reply.map_err(|_| LinkError::Timeout)??;
+            if let Value::ServerError(error) = reply {
+                return Err(LinkError::Redis(error.into()));
+            }
             if reply != Value::Nil {
                 self.node().handle_entries(generation, reply);
                 carry_out(self);

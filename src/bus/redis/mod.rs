@@ -14,6 +14,7 @@ mod nodes;
 mod query;
 mod records;
 mod scripts;
+mod sentinel;
 mod server;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -29,8 +29,7 @@ impl Server {
 
     async fn ask(&self, command: &Cmd) -> Result<Value, LinkError> {
         let mut connection = self.connect().await?;
-        let reply = connection.redis.send_packed_command(command);
-        let reply = timeout(RESPONSE_TIMEOUT, reply).await;
-        Ok(reply.map_err(|_| LinkError::Timeout)??)
+        let reply = timeout(RESPONSE_TIMEOUT, connection.ask(command)).await;
+        reply.map_err(|_| LinkError::Timeout)?
     }
 }

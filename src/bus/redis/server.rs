@@ -1,14 +1,14 @@
 //! Connections to the Redis server.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-    Value, cmd,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, Value, cmd,
 };
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -17,6 +17,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
+
+use super::inbox::text;
+use crate::url::{Sentinels, SentinelsError};
 
 /// Limit of a connection with its handshakes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -28,6 +31,16 @@ pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 pub enum LinkError {
     #[error("invalid URL of Redis: {0}")]
     Url(#[source] RedisError),
+    #[error("the URL {0}")]
+    Sentinels(#[from] SentinelsError),
+    #[error("the sentinel {0}: {1}")]
+    Sentinel(String, Box<LinkError>),
+    #[error("the sentinels know no service {0}")]
+    Service(String),
+    #[error("{0} is no master")]
+    NotMaster(String),
+    #[error("the connections lead to different servers")]
+    Moved,
     #[error("{0} is no name of a server")]
     Name(String),
     #[error("cannot connect to Redis: {0}")]
@@ -42,18 +55,33 @@ pub enum LinkError {
     Reply,
 }
 
+impl LinkError {
+    /// Whether another attempt may succeed soon: the server starts, or another one takes its place.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            // An error of TLS, such as an unknown authority, is invalid data.
+            LinkError::Connect(error) => error.kind() != io::ErrorKind::InvalidData,
+            LinkError::Timeout | LinkError::NotMaster(_) => true,
+            LinkError::Sentinel(_, error) => error.may_pass(),
+            _ => false,
+        }
+    }
+}
+
 /// Where the server is, and how to log in.
 #[derive(Debug, Clone)]
 pub struct Server {
     address: Address,
-    login: RedisConnectionInfo,
+    pub(super) login: RedisConnectionInfo,
+    /// Verifies the server; `None` without TLS.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 #[derive(Debug, Clone)]
 enum Address {
     Tcp(String, u16),
-    Tls(String, u16, ServerName<'static>, Arc<ClientConfig>),
     Unix(PathBuf),
+    Sentinels(Sentinels),
 }
 
 /// A connection; its task ends with it.
@@ -63,26 +91,36 @@ pub(super) struct Connection {
 }
 
 impl Server {
-    /// Parses `redis://`, `rediss://` and `redis+unix://`. `tls` verifies the server of a `rediss://` URL.
+    /// Parses `redis://`, `rediss://`, `redis+unix://`, `redis+sentinel://` and `rediss+sentinel://`. `tls` verifies
+    /// the server of a URL with TLS.
     pub fn new(url: &str, tls: &Arc<ClientConfig>) -> Result<Server, LinkError> {
+        let sentinels = Sentinels::parse(url).transpose()?;
         let secure = url.strip_prefix("rediss://");
-        // The crate parses `rediss` only with a TLS stack of its own.
-        let plain = secure.map(|rest| format!("redis://{rest}"));
-        let url = plain.as_deref().unwrap_or(url);
-        let info = url.into_connection_info().map_err(LinkError::Url)?;
-        let address = match info.addr() {
-            ConnectionAddr::Tcp(host, port) if secure.is_some() => {
-                let name = ServerName::try_from(host.clone());
-                let name = name.map_err(|_| LinkError::Name(host.clone()))?;
-                Address::Tls(host.clone(), *port, name, tls.clone())
-            }
-            ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
-            ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
+        let has_tls = sentinels
+            .as_ref()
+            .map_or(secure.is_some(), |known| known.has_tls);
+        let plain = match (&sentinels, secure) {
+            (Some(known), _) => known.login.clone(),
+            // The crate parses `rediss` only with a TLS stack of its own.
+            (None, Some(rest)) => format!("redis://{rest}"),
+            (None, None) => url.to_owned(),
+        };
+        let info = plain.into_connection_info().map_err(LinkError::Url)?;
+        let address = match (sentinels, info.addr()) {
+            (Some(known), _) => Address::Sentinels(known),
+            (None, ConnectionAddr::Tcp(host, port)) => Address::Tcp(host.clone(), *port),
+            (None, ConnectionAddr::Unix(path)) => Address::Unix(path.clone()),
             _ => return Err(LinkError::Name(url.to_owned())),
         };
+        if let Address::Tcp(host, _) = &address
+            && has_tls
+        {
+            server_name(host)?;
+        }
         Ok(Server {
             address,
             login: info.redis_settings().clone(),
+            tls: has_tls.then(|| tls.clone()),
         })
     }
 
@@ -93,36 +131,53 @@ impl Server {
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, LinkError> {
-        let connected = timeout(CONNECT_TIMEOUT, async {
-            match &self.address {
-                Address::Tcp(host, port) => self.log_in(tcp(host, *port).await?).await,
-                Address::Tls(host, port, name, config) => {
-                    let connector = TlsConnector::from(config.clone());
-                    let stream = connector.connect(name.clone(), tcp(host, *port).await?);
-                    self.log_in(stream.await.map_err(LinkError::Connect)?).await
-                }
-                Address::Unix(path) => {
-                    let stream = UnixStream::connect(path)
-                        .await
-                        .map_err(LinkError::Connect)?;
-                    self.log_in(stream).await
-                }
+        let connected = match &self.address {
+            Address::Tcp(host, port) => {
+                timeout(CONNECT_TIMEOUT, self.open(host, *port, &self.login)).await
             }
-        });
-        connected.await.map_err(|_| LinkError::Timeout)?
+            Address::Unix(path) => timeout(CONNECT_TIMEOUT, self.open_socket(path)).await,
+            // Each sentinel has a limit of its own.
+            Address::Sentinels(known) => return self.connect_to_master(known).await,
+        };
+        connected.map_err(|_| LinkError::Timeout)?
     }
 
-    async fn log_in(
+    /// Connects to a server or a sentinel over TCP.
+    pub(super) async fn open(
         &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        host: &str,
+        port: u16,
+        login: &RedisConnectionInfo,
     ) -> Result<Connection, LinkError> {
-        // The node limits its waiting for each reply itself.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let (redis, task) =
-            MultiplexedConnection::new_with_config(&self.login, stream, config).await?;
-        let task = AbortOnDropHandle::new(tokio::spawn(task));
-        Ok(Connection { redis, _task: task })
+        let stream = tcp(host, port).await?;
+        let Some(tls) = &self.tls else {
+            return log_in(stream, login).await;
+        };
+        let connector = TlsConnector::from(tls.clone());
+        let stream = connector.connect(server_name(host)?, stream).await;
+        log_in(stream.map_err(LinkError::Connect)?, login).await
     }
+
+    async fn open_socket(&self, path: &Path) -> Result<Connection, LinkError> {
+        let stream = UnixStream::connect(path).await;
+        log_in(stream.map_err(LinkError::Connect)?, &self.login).await
+    }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, LinkError> {
+    let name = ServerName::try_from(host.to_owned());
+    name.map_err(|_| LinkError::Name(host.to_owned()))
+}
+
+async fn log_in(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    login: &RedisConnectionInfo,
+) -> Result<Connection, LinkError> {
+    // The node limits its waiting for each reply itself.
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    let (redis, task) = MultiplexedConnection::new_with_config(login, stream, config).await?;
+    let task = AbortOnDropHandle::new(tokio::spawn(task));
+    Ok(Connection { redis, _task: task })
 }
 
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, LinkError> {
@@ -134,20 +189,24 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, LinkError> {
 }
 
 impl Connection {
-    /// Loads the scripts, and returns the server's run id, which changes with each start of a server.
+    /// Runs a command. An error of the server is an error here.
+    pub(super) async fn ask(&mut self, command: &Cmd) -> Result<Value, LinkError> {
+        let reply = self.redis.send_packed_command(command).await?;
+        Ok(reply.extract_error()?)
+    }
+
+    /// Loads the scripts, and returns the server's run id.
     pub(super) async fn prepare(&mut self, scripts: &[String]) -> Result<String, LinkError> {
         for text in scripts {
-            let mut load = cmd("SCRIPT");
-            self.redis
-                .send_packed_command(load.arg("LOAD").arg(text))
-                .await?;
+            self.ask(cmd("SCRIPT").arg("LOAD").arg(text)).await?;
         }
-        let mut info = cmd("INFO");
-        let reply = self.redis.send_packed_command(info.arg("server")).await?;
-        let text = match reply {
-            Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| LinkError::Reply)?,
-            _ => return Err(LinkError::Reply),
-        };
+        self.run_id().await
+    }
+
+    /// The run id, which changes with each start of a server.
+    pub(super) async fn run_id(&mut self) -> Result<String, LinkError> {
+        let reply = self.ask(cmd("INFO").arg("server")).await?;
+        let text = text(reply).ok_or(LinkError::Reply)?;
         let run_id = text.lines().find_map(|line| line.strip_prefix("run_id:"));
         run_id.map(str::to_owned).ok_or(LinkError::Reply)
     }

@@ -18,6 +18,11 @@ settings! {
         /// the URL (`rediss://parlor@redis.example.org:6380/1`). The URL of a Unix socket is
         /// `redis+unix:///run/redis/redis.sock`. It needs `store.url`, `auth.secret` and `turn.secret`, with
         /// the same values on all nodes. See [Several machines](../run/several-machines.md).
+        ///
+        /// `redis+sentinel://a.example.org,b.example.org:26379/main` asks these Redis Sentinels for the master of
+        /// the service `main` (`?db=1`: a database). `rediss+sentinel://` uses TLS to the sentinels and to the
+        /// master, whose certificate must name the host that the sentinels announce. The user and the password are
+        /// those of the master; a sentinel gets them only if it demands a password.
         redis_url: Option<RedisUrl> = None, Restart, example "rediss://redis.example.org";
 
         /// The password for `cluster.redis_url`; it may also be in the URL.

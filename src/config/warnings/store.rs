@@ -42,7 +42,7 @@ pub(super) fn exposed_redis(config: &Config) -> Vec<Violation> {
         return Vec::new();
     }
     let text = "has no TLS: everybody on the way can read and change signals, and remove users; use \
-                rediss://, or a network of its own";
+                rediss:// (rediss+sentinel://), or a network of its own";
     vec![Violation::new("cluster.redis_url", text)]
 }
 

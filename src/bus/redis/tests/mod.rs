@@ -8,6 +8,7 @@ mod mutations;
 mod node;
 mod schedule;
 mod scripts;
+mod sentinel;
 mod world;
 
 #[path = "../../../../tests/support/redis.rs"]
