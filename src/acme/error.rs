@@ -35,6 +35,11 @@ impl OrderError {
         }
     }
 
+    pub(super) fn timed_out() -> OrderError {
+        let reason = "the authority does not answer in time";
+        OrderError::new(Failure::Unreachable, reason)
+    }
+
     /// An error on this side, perhaps temporary.
     pub(super) fn local(error: impl Display) -> OrderError {
         OrderError::new(Failure::Unreachable, &error.to_string())

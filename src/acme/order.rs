@@ -3,35 +3,77 @@
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationHandle, AuthorizationStatus, ChallengeType, Error, Identifier,
-    NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
+    Account, AccountCredentials, AuthorizationHandle, AuthorizationStatus, ChallengeHandle,
+    ChallengeType, Error, Identifier, NewAccount, NewOrder, Order, OrderStatus, Problem,
+    RetryPolicy,
 };
 use tokio::task::block_in_place;
 
 use crate::secret::Secret;
-use crate::tls::{self, CertResolver};
+use crate::storage::AcmeChallenge;
+use crate::tls::CertResolver;
 
 use super::error::OrderError;
 use super::schedule::Failure;
 use super::settings::AcmeSettings;
+use super::shared_answers::{SharedAnswers, answer};
 use super::storage::AcmeStorage;
 
 /// Polls for the validation of challenges, and again for the certificate.
 const POLL_POLICY: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(60));
 
-/// Returns the stored account, or creates one. A new account agrees to the authority's terms, as the
-/// documentation of the setting says.
+/// The responses to challenges.
+pub(super) enum Answers<'a> {
+    /// By this process.
+    Local(&'a CertResolver),
+    /// By all processes with the same database.
+    Shared(SharedAnswers<'a>),
+}
+
+impl Answers<'_> {
+    /// Prepares the responses.
+    async fn publish(&self, challenges: &[AcmeChallenge]) -> Result<(), OrderError> {
+        match self {
+            Answers::Local(resolver) => answer(resolver, challenges),
+            Answers::Shared(answers) => answers.publish(challenges).await,
+        }
+    }
+
+    /// # Errors
+    /// Another process orders meanwhile.
+    async fn check_lease(&self) -> Result<(), OrderError> {
+        match self {
+            Answers::Local(_) => Ok(()),
+            Answers::Shared(answers) => answers.check_lease().await,
+        }
+    }
+}
+
+/// Returns the stored account, or creates one.
 pub(super) async fn account(
     settings: &AcmeSettings,
     storage: &AcmeStorage<'_>,
 ) -> Result<Account, OrderError> {
+    let kept = block_in_place(|| storage.account()).map_err(OrderError::local)?;
+    let (account, created) = open_account(settings, kept).await?;
+    if let Some(created) = created {
+        block_in_place(|| storage.store_account(&created))?;
+    }
+    Ok(account)
+}
+
+/// Returns the account that was kept, or creates one and returns it with what is to be kept. A new account agrees to the
+/// authority's terms, as the documentation of the setting says.
+pub(super) async fn open_account(
+    settings: &AcmeSettings,
+    kept: Option<AccountCredentials>,
+) -> Result<(Account, Option<AccountCredentials>), OrderError> {
     let builder = match &settings.ca_file {
         Some(file) => Account::builder_with_root(file),
         None => Account::builder(),
     }?;
-    let kept = block_in_place(|| storage.account()).map_err(OrderError::local)?;
     if let Some(kept) = kept {
-        return Ok(builder.from_credentials(kept).await?);
+        return Ok((builder.from_credentials(kept).await?, None));
     }
     let contact = settings.contact.iter().map(|mail| format!("mailto:{mail}"));
     let contact: Vec<_> = contact.collect();
@@ -43,26 +85,23 @@ pub(super) async fn account(
     };
     let made = builder.create(&new, settings.directory.clone(), None).await;
     let (account, credentials) = made?;
-    block_in_place(|| storage.store_account(&credentials))?;
-    Ok(account)
+    Ok((account, Some(credentials)))
 }
 
 /// Returns a certificate chain and its key, in PEM. `kinds` are the preferred challenges in order.
 pub(super) async fn certificate(
     settings: &AcmeSettings,
     account: &Account,
-    resolver: &CertResolver,
+    answers: &Answers<'_>,
     kinds: &[ChallengeType],
 ) -> Result<Secret, OrderError> {
     let domains = settings.domains.iter().cloned();
     let domains: Vec<_> = domains.map(Identifier::Dns).collect();
     let mut order = account.new_order(&NewOrder::new(&domains)).await?;
-    let mut authorizations = order.authorizations();
-    while let Some(authorization) = authorizations.next().await {
-        let authorization = authorization?;
-        if authorization.status != AuthorizationStatus::Valid {
-            answer_challenge(authorization, resolver, kinds).await?;
-        }
+    let challenges = prepare_challenges(&mut order, kinds).await?;
+    if !challenges.is_empty() {
+        answers.publish(&challenges).await?;
+        request_validations(&mut order, kinds).await?;
     }
     match order.poll_ready(&POLL_POLICY).await {
         Ok(OrderStatus::Ready) => {}
@@ -70,36 +109,70 @@ pub(super) async fn certificate(
         Err(Error::Api(problem)) => return Err(rejection(&mut order, Some(problem)).await),
         Err(error) => return Err(error.into()),
     }
+    answers.check_lease().await?;
     let key = order.finalize().await?;
     let chain = order.poll_certificate(&POLL_POLICY).await?;
     Ok(Secret::new(format!("{chain}\n{key}")))
 }
 
-/// Prepares the response to a challenge, and asks the authority to validate it.
-async fn answer_challenge(
-    mut authorization: AuthorizationHandle<'_>,
-    resolver: &CertResolver,
+/// Returns the responses to one challenge for each domain that is not yet validated.
+async fn prepare_challenges(
+    order: &mut Order,
     kinds: &[ChallengeType],
-) -> Result<(), OrderError> {
-    let domain = authorization.identifier().to_string().to_ascii_lowercase();
+) -> Result<Vec<AcmeChallenge>, OrderError> {
+    let mut challenges = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let domain = authorization.identifier().to_string().to_ascii_lowercase();
+        let Some(challenge) = choose(&mut authorization, kinds) else {
+            let reason =
+                format!("the authority takes neither tls-alpn-01 nor http-01 for {domain}");
+            return Err(OrderError::new(Failure::Rejected, &reason));
+        };
+        let is_tls_alpn = challenge.r#type == ChallengeType::TlsAlpn01;
+        challenges.push(AcmeChallenge {
+            is_tls_alpn,
+            name: if is_tls_alpn {
+                domain
+            } else {
+                challenge.token.clone()
+            },
+            key_authorization: challenge.key_authorization().as_str().to_owned(),
+        });
+    }
+    Ok(challenges)
+}
+
+/// Asks the authority to validate the challenges, whose responses are prepared.
+async fn request_validations(order: &mut Order, kinds: &[ChallengeType]) -> Result<(), OrderError> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        if let Some(mut challenge) = choose(&mut authorization, kinds) {
+            challenge.set_ready().await?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the first challenge of `kinds` that the authority offers.
+fn choose<'a>(
+    authorization: &'a mut AuthorizationHandle<'a>,
+    kinds: &[ChallengeType],
+) -> Option<ChallengeHandle<'a>> {
     let offered = |kind: &&ChallengeType| {
         let mut challenges = authorization.challenges.iter();
         challenges.any(|challenge| challenge.r#type == **kind)
     };
-    let kind = kinds.iter().find(offered).cloned();
-    let challenge = kind.clone().and_then(|kind| authorization.challenge(kind));
-    let (Some(kind), Some(mut challenge)) = (kind, challenge) else {
-        let reason = format!("the authority takes neither tls-alpn-01 nor http-01 for {domain}");
-        return Err(OrderError::new(Failure::Rejected, &reason));
-    };
-    let proof = challenge.key_authorization();
-    if kind == ChallengeType::TlsAlpn01 {
-        let certificate = tls::challenge(&domain, proof.as_str()).map_err(OrderError::local)?;
-        resolver.add_tls_alpn_challenge(&domain, certificate);
-    } else {
-        resolver.add_http_challenge(&challenge.token, proof.as_str());
-    }
-    Ok(challenge.set_ready().await?)
+    let kind = kinds.iter().find(offered).cloned()?;
+    authorization.challenge(kind)
 }
 
 /// Collects the errors of the failed challenges: they are more specific than the error of the order.
@@ -130,6 +203,7 @@ async fn rejection(order: &mut Order, of_order: Option<Problem>) -> OrderError {
 mod tests {
     use super::*;
     use crate::data_dir::DataDir;
+    use crate::tls;
 
     /// An authority whose server certificate is its root certificate.
     #[tokio::test(flavor = "multi_thread")]

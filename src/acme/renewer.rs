@@ -3,26 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use instant_acme::ChallengeType;
 use tokio::sync::Notify;
 use tokio::task::block_in_place;
 
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError};
-use crate::storage::utc;
-use crate::tls::{CertResolver, Identity, RenewalFailure};
+use crate::tls::{CertResolver, Identity};
 
+use super::attempt::{ATTEMPT_TIMEOUT, unusable_reason};
 use super::error::OrderError;
-use super::order;
+use super::order::{self, Answers};
+use super::report;
 use super::schedule::{self, Backoff, Failure};
 use super::settings::AcmeSettings;
 use super::storage::AcmeStorage;
 
 /// The longest sleep: clocks are set, and machines are suspended.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
-
-/// For a whole attempt: an authority may accept connections and not respond.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Requests the first certificate, and renews it.
 pub struct Renewer<R> {
@@ -113,24 +110,11 @@ impl<R: FnMut() -> f64> Renewer<R> {
     }
 
     async fn attempt(&mut self, settings: &AcmeSettings) {
-        tracing::info!(
-            domains = settings.domains.join(" "),
-            directory = settings.directory,
-            over = if self.tls_alpn_first {
-                "tls-alpn-01"
-            } else {
-                "http-01"
-            },
-            "requesting a certificate"
-        );
         let result =
             tokio::time::timeout(ATTEMPT_TIMEOUT, self.request_certificate(settings)).await;
         // An attempt that timed out has not removed its challenges.
         self.resolver.clear_challenges();
-        let result = result.unwrap_or_else(|_| {
-            let reason = "the authority does not answer in time";
-            Err(OrderError::new(Failure::Unreachable, reason))
-        });
+        let result = result.unwrap_or_else(|_| Err(OrderError::timed_out()));
         match result {
             Ok(identity) => self.install(settings, identity),
             Err(error) => self.schedule_retry(error),
@@ -139,13 +123,10 @@ impl<R: FnMut() -> f64> Renewer<R> {
 
     async fn request_certificate(&self, settings: &AcmeSettings) -> Result<Identity, OrderError> {
         let storage = AcmeStorage::new(&self.data_dir, &settings.directory);
-        let kinds = if self.tls_alpn_first {
-            [ChallengeType::TlsAlpn01, ChallengeType::Http01]
-        } else {
-            [ChallengeType::Http01, ChallengeType::TlsAlpn01]
-        };
+        let kinds = report::begin_attempt(settings, self.tls_alpn_first);
         let account = order::account(settings, &storage).await?;
-        let pem = order::certificate(settings, &account, &self.resolver, &kinds).await;
+        let answers = Answers::Local(&self.resolver);
+        let pem = order::certificate(settings, &account, &answers, &kinds).await;
         if pem.as_ref().is_err_and(|error| error.account_unknown) {
             block_in_place(|| storage.delete_account());
         }
@@ -153,24 +134,16 @@ impl<R: FnMut() -> f64> Renewer<R> {
     }
 
     fn install(&mut self, settings: &AcmeSettings, identity: Identity) {
-        let validity = identity.validity();
-        let until = u64::try_from(validity.until).unwrap_or(0);
-        let (sha256, until) = (identity.fingerprint(), utc::format(until));
         self.resolver.swap(&identity);
-        tracing::info!(sha256, until, "certificate issued");
-        let is_covered = settings.covered_by(&identity);
+        report::log_issued(&identity);
+        let unusable = unusable_reason(settings, &identity);
         self.issued = Some((settings.directory.clone(), identity));
-        // No immediate retry: authorities count issued certificates.
-        let unusable = if !is_covered {
-            "the authority has issued a certificate for other names"
-        } else if schedule::renewal(validity, 1.0) <= clock::now().unix {
-            "the issued certificate is already due for renewal: check this host's clock"
-        } else {
-            self.backoff = Backoff::default();
-            self.retry = 0;
+        if let Some(error) = unusable {
+            self.schedule_retry(error);
             return;
-        };
-        self.schedule_retry(OrderError::new(Failure::Unusable, unusable));
+        }
+        self.backoff = Backoff::default();
+        self.retry = 0;
     }
 
     fn schedule_retry(&mut self, error: OrderError) {
@@ -179,23 +152,7 @@ impl<R: FnMut() -> f64> Renewer<R> {
         if error.failure == Failure::Rejected {
             self.tls_alpn_first = !self.tls_alpn_first;
         }
-        let (reason, next) = (error.reason, utc::format(self.retry));
-        let now = clock::now().unix;
-        match self.resolver.status().validity {
-            None => tracing::error!(reason, next, "there is no certificate yet"),
-            Some(validity) if validity.is_expired(now) => {
-                tracing::error!(reason, next, "the certificate has expired");
-            }
-            Some(_) => tracing::warn!(
-                reason,
-                next,
-                "certificate renewal failed, the old one is still valid"
-            ),
-        }
-        self.resolver.set_renewal_failure(RenewalFailure {
-            reason,
-            next: self.retry,
-        });
+        report::record_failure(&self.resolver, error.reason, self.retry);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::tls::Validity;
 
 /// The reason why an order failed.
@@ -18,7 +20,7 @@ pub enum Failure {
 }
 
 /// The number of consecutive failures of each kind.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Backoff {
     unreachable: u32,
     rejected: u32,

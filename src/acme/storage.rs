@@ -10,6 +10,7 @@ use crate::tls::{self, Identity};
 
 use super::error::OrderError;
 use super::schedule::Failure;
+use super::settings::AcmeSettings;
 
 /// The files of one authority.
 pub(super) struct AcmeStorage<'a> {
@@ -40,6 +41,23 @@ impl AcmeStorage<'_> {
     pub(super) fn account(&self) -> Result<Option<AccountCredentials>, DataDirError> {
         let stored = self.data_dir.read_file(&self.account_file())?;
         Ok(stored.and_then(|stored| serde_json::from_str(stored.expose()).ok()))
+    }
+
+    /// Returns the text of the account, if it is valid.
+    pub(super) fn account_text(&self) -> Result<Option<Secret>, DataDirError> {
+        let stored = self.data_dir.read_file(&self.account_file())?;
+        Ok(stored.filter(|text| serde_json::from_str::<AccountCredentials>(text.expose()).is_ok()))
+    }
+
+    /// Returns the text of the certificate, if it is valid for the settings.
+    pub(super) fn certificate_text(
+        &self,
+        settings: &AcmeSettings,
+    ) -> Result<Option<Secret>, DataDirError> {
+        let stored = self.data_dir.read_file(&self.certificate_file())?;
+        Ok(stored.filter(|text| {
+            tls::parse(text.expose()).is_ok_and(|identity| settings.covered_by(&identity))
+        }))
     }
 
     pub(super) fn store_account(&self, account: &AccountCredentials) -> Result<(), OrderError> {

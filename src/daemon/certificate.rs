@@ -11,14 +11,15 @@ use anyhow::Context as _;
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::acme::{self, AcmeSettings, Renewer};
+use crate::acme::{self, AcmeSettings, Renewer, SharedRenewer, SharedStorage};
 use crate::clock;
 use crate::config::{Config, TlsMode};
 use crate::data_dir::DataDir;
-use crate::storage::utc;
+use crate::storage::{Store, utc};
 use crate::tls::{self, CertResolver};
 
 use super::reload::Reloader;
+use super::secrets::Secrets;
 use super::startup;
 
 /// Interval for checking the files of the certificate.
@@ -31,15 +32,17 @@ const RENEWAL_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// A certificate could not be created, read or stored.
-pub(super) fn load(
+pub(super) async fn load(
     config: &Config,
-    data_dir: &DataDir,
+    secrets: &mut Secrets,
+    store: &Store,
 ) -> anyhow::Result<Option<Arc<CertResolver>>> {
     let identity = match config.tls.mode {
         TlsMode::Off => return Ok(None),
         TlsMode::Files => config.tls.identity.clone(),
         TlsMode::SelfSigned => {
-            let identity = self_signed::load_or_create(config, data_dir, clock::now().unix);
+            let identity =
+                self_signed::load_or_create(config, secrets.data_dir(), clock::now().unix);
             let identity = identity.context("tls.mode is self-signed")?;
             log_certificate(&identity, "self-signed certificate in use");
             Some(identity)
@@ -52,7 +55,13 @@ pub(super) fn load(
                 directory,
                 "ACME enabled: the terms of service of the authority are accepted"
             );
-            acme::stored_certificate(data_dir, &settings)?
+            match store.acme() {
+                Some(shared) => {
+                    let storage = SharedStorage::new(shared, secrets.auth_secrets(config)?)?;
+                    storage.certificate(&settings, secrets.data_dir()).await?
+                }
+                None => acme::stored_certificate(secrets.data_dir(), &settings)?,
+            }
         }
     };
     Ok(Some(
@@ -71,19 +80,34 @@ pub(super) async fn maintain(reloader: Arc<Reloader>) {
         TlsMode::Off => {}
         TlsMode::Files => watch_files(&reloader).await,
         TlsMode::SelfSigned => renew_self_signed(&reloader, &resolver).await,
-        TlsMode::Acme => match renewer(&reloader, resolver) {
-            Ok(renewer) => {
-                let reloaded = reloader.reloaded();
-                renewer
-                    .run(
-                        move || AcmeSettings::from_config(&reloader.config()),
-                        reloaded,
-                    )
-                    .await;
+        TlsMode::Acme => {
+            if let Err(error) = renew_by_acme(&reloader, resolver).await {
+                tracing::error!("ACME client failed to start: {error:#}");
             }
-            Err(error) => tracing::error!("ACME client failed to start: {error:#}"),
-        },
+        }
     }
+}
+
+/// Runs forever.
+///
+/// # Errors
+/// It could not start.
+async fn renew_by_acme(
+    reloader: &Arc<Reloader>,
+    resolver: Arc<CertResolver>,
+) -> anyhow::Result<()> {
+    let settings = || AcmeSettings::from_config(&reloader.config());
+    let Some(shared) = reloader.store().acme() else {
+        let renewer = renewer(reloader, resolver)?;
+        renewer.run(settings, reloader.reloaded()).await;
+        return Ok(());
+    };
+    let storage = SharedStorage::new(shared, reloader.auth_secrets()?)?;
+    let mut rng = ChaCha12Rng::from_seed(startup::seed()?);
+    let renewer = SharedRenewer::new(storage, resolver, move || rng.random());
+    let secrets = || reloader.auth_secrets().ok();
+    renewer.run(settings, secrets, reloader.reloaded()).await;
+    Ok(())
 }
 
 fn renewer(

@@ -7,7 +7,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, ReloadReport, Sources};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::secret::Secret;
 use crate::service::{App, Settings};
 use crate::storage::Store;
 use crate::tls;
@@ -89,6 +90,20 @@ impl Reloader {
     pub(super) fn with_data_dir<T>(&self, work: impl FnOnce(&DataDir) -> T) -> T {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         work(secrets.data_dir())
+    }
+
+    /// Returns the secret of tokens in force, and then the previous ones.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub(super) fn auth_secrets(&self) -> Result<Vec<Secret>, DataDirError> {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.auth_secrets(&self.config())
+    }
+
+    /// Returns the store.
+    pub(super) fn store(&self) -> &Store {
+        &self.app.store
     }
 
     /// Checks that a process with the configuration on disk could open its store now. Blocks: call it on a thread of

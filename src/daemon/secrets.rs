@@ -27,6 +27,17 @@ impl Secrets {
         &self.data_dir
     }
 
+    /// Returns the secret of tokens for a configuration, and then the previous ones.
+    ///
+    /// # Errors
+    /// A secret could not be generated or read.
+    pub(super) fn auth_secrets(&mut self, config: &Config) -> Result<Vec<Secret>, DataDirError> {
+        let (auth, dir) = (&config.auth, &self.data_dir);
+        let secret = configured_or_stored(&auth.secret, &mut self.auth, dir, SecretFile::Auth)?;
+        let previous = auth.previous_secrets.iter().cloned();
+        Ok(std::iter::once(secret).chain(previous).collect())
+    }
+
     /// Returns the issuers of tokens and credentials for a configuration.
     ///
     /// # Errors

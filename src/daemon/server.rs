@@ -104,7 +104,7 @@ impl Server {
     /// Builds the server on bound listeners. Nothing is served yet.
     pub(super) async fn build(
         start: Start,
-        prepared: Prepared,
+        mut prepared: Prepared,
         listeners: Listeners,
         names: relay::ExternalIps,
         inherited: &mut Inherited,
@@ -118,7 +118,8 @@ impl Server {
         let stop = CancellationToken::new();
         let turn = listeners.turn.addresses()?;
         let turn_tls = listeners.turn.tls_addresses()?;
-        let certificate = certificate::load(&config, prepared.secrets.data_dir())?;
+        let certificate =
+            certificate::load(&config, &mut prepared.secrets, &prepared.store).await?;
         let tls_config = |protocols| tls_config(certificate.clone(), protocols);
         let https = tls_config(&[tls::HTTP_2, tls::HTTP_1, tls::STUN_TURN])?;
         let options = relay::Options {

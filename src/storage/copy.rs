@@ -48,7 +48,7 @@ const USERS: &[(&str, Kind)] = &[
     ("invite_id", Text),
 ];
 
-pub(super) const STAGES: [Stage; 7] = [
+pub(super) const STAGES: [Stage; 8] = [
     Stage {
         table: "users",
         columns: USERS,
@@ -128,6 +128,18 @@ pub(super) const STAGES: [Stage; 7] = [
         key_columns: 2,
         condition: "1 = 1",
     },
+    // Orders and challenges are not copied: no process orders during a copy.
+    Stage {
+        table: "acme_values",
+        columns: &[
+            ("scope", Text),
+            ("kind", Text),
+            ("version", Integer),
+            ("sealed", Bytes),
+        ],
+        key_columns: 2,
+        condition: "1 = 1",
+    },
 ];
 
 impl Stage {
@@ -178,6 +190,11 @@ pub async fn copy(
     source_name: &str,
     target: &Store,
 ) -> Result<Vec<(&'static str, u64)>, CopyError> {
+    for store in [source, target] {
+        if let Backend::Postgres(database) = &store.backend {
+            database.check_schema_is_known().await?;
+        }
+    }
     match target.unfinished_copy().await? {
         Some(other) if other != source_name => return Err(CopyError::OtherSource),
         Some(_) => {}

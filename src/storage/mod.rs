@@ -3,6 +3,7 @@
 //! [`Store`] is the port: the domain operations in one place, with their values and errors. `sqlite`
 //! and `postgres` are the implementations behind it.
 
+mod acme;
 mod copy;
 mod error;
 mod invite_text;
@@ -20,7 +21,7 @@ pub use error::{
 };
 pub use limits::*;
 pub use model::*;
-pub use postgres::{PostgresOptions, StoreLock, role_sql};
+pub use postgres::{PostgresOptions, SharedAcme, StoreLock, role_sql};
 pub use store::Store;
 
 #[cfg(test)]

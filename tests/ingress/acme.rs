@@ -1,9 +1,11 @@
 //! Certificates from a real authority on this host (Debian's `pebble`): issued by each challenge,
 //! renewed, refused, and waited for.
 
+mod shared;
+
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,11 +25,16 @@ const ISSUED: &str = "certificate issued";
 
 /// A parlor that asks the authority of this acme.
 fn builder(acme: &AcmeNetwork) -> Builder {
-    Builder::new()
+    with_acme(Builder::new(), acme)
         .env("PARLOR_TURN__SECRET", crate::support::turn::SECRET)
         .env("PARLOR_TURN__ALLOWED_PEERS", "127.0.0.0/8")
         .env("PARLOR_TURN__TLS_LISTEN", &acme.tls.to_string())
         .env("PARLOR_HTTP__LISTEN", &acme.http.to_string())
+}
+
+/// Certificates by the authority of this acme.
+fn with_acme(builder: Builder, acme: &AcmeNetwork) -> Builder {
+    builder
         .env("PARLOR_TLS__MODE", "acme")
         .env("PARLOR_TLS__ACME_DIRECTORY", &acme.directory())
         .env("PARLOR_TLS__ACME_CA_FILE", acme.ca_file().to_str().unwrap())
@@ -52,7 +59,11 @@ fn believing(root: &str) -> ClientConfig {
 
 /// Looks for a name in the certificate.
 fn dial(acme: &AcmeNetwork, domain: &str, config: ClientConfig) -> Secured {
-    let stream = TcpStream::connect(acme.tls).unwrap();
+    dial_at(acme.tls, domain, config)
+}
+
+fn dial_at(address: SocketAddr, domain: &str, config: ClientConfig) -> Secured {
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let name = ServerName::try_from(domain.to_owned()).unwrap();
     let session = ClientConnection::new(Arc::new(config), name).unwrap();

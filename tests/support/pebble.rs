@@ -116,6 +116,14 @@ impl AcmeNetwork {
         pebble
     }
 
+    /// The number of certificates that the authority has issued since its start.
+    pub(crate) fn issued(&self) -> usize {
+        let log = fs::read_to_string(self.place.path().join("out-pebble.log")).unwrap();
+        log.lines()
+            .filter(|line| line.contains("Issued certificate serial"))
+            .count()
+    }
+
     /// The root of the certificates that are issued, in PEM.
     pub(crate) fn root(&self) -> String {
         let client = Arc::new(self.authority.client());

@@ -1,5 +1,6 @@
 //! The values that the store returns and accepts. Times are Unix seconds, ids are text.
 
+mod acme;
 mod admission;
 mod bans;
 mod changes;
@@ -9,6 +10,7 @@ mod messages;
 mod rooms;
 mod users;
 
+pub use acme::*;
 pub use admission::*;
 pub use bans::*;
 pub use changes::*;

@@ -4,10 +4,23 @@ use serde_json::Value;
 
 use super::call::{LONG_READ, LONG_WRITE, Parameters};
 use super::database::Database;
+use super::schema::{CURRENT, newer};
 use crate::storage::StoreError;
 use crate::storage::copy::{Kind, Stage, row_of, without_nulls};
 
 impl Database {
+    /// Checks that this version of parlor knows all tables and columns: a copy of a newer schema would miss some.
+    pub(crate) async fn check_schema_is_known(&self) -> Result<(), StoreError> {
+        let sql = "SELECT version FROM schema_version";
+        let found: i32 = self
+            .query_one(LONG_READ, sql, &[], |row| row.try_get(0))
+            .await?;
+        if found > CURRENT {
+            return Err(newer(self.server(), found));
+        }
+        Ok(())
+    }
+
     pub(crate) async fn unfinished_copy(&self) -> Result<Option<String>, StoreError> {
         let sql = "SELECT to_regclass('parlor.unfinished_copy') IS NOT NULL";
         let is_marked: bool = self

@@ -5,6 +5,7 @@
 //! timeout here and a shorter one in the server. Changes by other processes come from the table `events`,
 //! which is polled.
 
+mod acme;
 mod bans;
 mod call;
 mod changes;
@@ -32,6 +33,7 @@ mod tls_stream;
 mod user_status;
 mod users;
 
+pub use acme::SharedAcme;
 pub(super) use database::{Database, probe};
 pub use lock::StoreLock;
 pub use options::PostgresOptions;

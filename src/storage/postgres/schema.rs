@@ -13,18 +13,18 @@ use crate::storage::StoreError;
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The schema that this version of parlor knows.
-const CURRENT: i32 = 4;
+pub(super) const CURRENT: i32 = 5;
 
 /// The migrations and the schema that each results in. The numbers are those of SQLite's schemas, and 3 is the
 /// first for PostgreSQL. A step that was ever on the main branch is never edited; functions alone are replaced, by a
-/// step that drops those of the earlier ones.
-const STEPS: [(i32, &[&str]); 2] = [
+/// step that drops those of the earlier ones. A step that parlor of the schema before cannot use sets `min_reader`.
+const STEPS: [(i32, &[&str]); 3] = [
     (
         3,
         &[include_str!("schema_3.sql"), include_str!("triggers_3.sql")],
     ),
     (
-        CURRENT,
+        4,
         &[
             include_str!("schema_4.sql"),
             include_str!("triggers_4.sql"),
@@ -32,6 +32,7 @@ const STEPS: [(i32, &[&str]); 2] = [
             include_str!("join_4.sql"),
         ],
     ),
+    (CURRENT, &[include_str!("schema_5.sql")]),
 ];
 
 /// The key of the advisory lock of migrations: "prlr".
@@ -44,7 +45,10 @@ pub(super) async fn migrate(pool: &Pool, server: &ServerName) -> Result<(), Stor
         .await
         .map_err(|error| server.pool_failure(&error, MIGRATION_TIMEOUT).error)?;
     let migrated = tokio::time::timeout(MIGRATION_TIMEOUT, async {
-        if version(&client, server).await? == Some(CURRENT) {
+        if version(&client, server)
+            .await?
+            .is_some_and(|found| found >= CURRENT)
+        {
             return Ok(());
         }
         let failed = |error: tokio_postgres::Error| server.failure(&error, MIGRATION_TIMEOUT).error;
@@ -88,10 +92,11 @@ pub(super) async fn migrate(pool: &Pool, server: &ServerName) -> Result<(), Stor
         .unwrap_or_else(|_| Err(server.timed_out(MIGRATION_TIMEOUT)))
 }
 
-/// Returns the schema of the database; `None` if it has no tables of parlor.
+/// Returns the schema of the database; `None` if it has no tables of parlor. It may be newer, if it says that this
+/// version of parlor can use it.
 ///
 /// # Errors
-/// The schema is newer than this version of parlor, or belongs to another program; or the database cannot store
+/// The schema is too new for this version of parlor, or belongs to another program; or the database cannot store
 /// all text.
 async fn version(client: &Client, server: &ServerName) -> Result<Option<i32>, StoreError> {
     let failed = |error: tokio_postgres::Error| server.failure(&error, MIGRATION_TIMEOUT).error;
@@ -115,14 +120,22 @@ async fn version(client: &Client, server: &ServerName) -> Result<Option<i32>, St
         }
         return Ok(None);
     }
-    let sql = "SELECT version FROM parlor.schema_version";
+    // The column `min_reader` exists since schema 5.
+    let sql = "SELECT version, coalesce((to_jsonb(s) ->> 'min_reader')::integer, version)
+               FROM parlor.schema_version s";
     let row = client.query_one(sql, &[]).await.map_err(failed)?;
-    match row.get(0) {
-        found if found > CURRENT => Err(StoreError::NewerServerSchema {
-            server: server.0.to_string(),
-            found,
-            known: CURRENT,
-        }),
-        found => Ok(Some(found)),
+    let (found, min_reader): (i32, i32) = (row.get(0), row.get(1));
+    if found > CURRENT && min_reader > CURRENT {
+        return Err(newer(server, found));
+    }
+    Ok(Some(found))
+}
+
+/// The error about a schema that this version of parlor does not know.
+pub(super) fn newer(server: &ServerName, found: i32) -> StoreError {
+    StoreError::NewerServerSchema {
+        server: server.0.to_string(),
+        found,
+        known: CURRENT,
     }
 }

@@ -5,6 +5,8 @@ use super::*;
 /// Fills every table, with text and times that are hard to copy.
 async fn fill(fixture: &Fixture) {
     let store = &fixture.store;
+    // The file is filled, and the server is only copied to.
+    let sealed = "X'00ff80'";
     for (id, capacity) in [("open", None), ("small", Some(3)), ("closed", None)] {
         fixture.room(id, id == "small", capacity).await;
     }
@@ -45,6 +47,10 @@ async fn fill(fixture: &Fixture) {
     store.disable_user("auth0|bob", NOW).await.unwrap();
     store.delete_user("gone", NOW).await.unwrap();
     store.close_room("closed", NOW).await.unwrap();
+    let insert = "INSERT INTO acme_values (scope, kind, version, sealed) VALUES";
+    fixture.sql(&format!(
+        "{insert} ('s', 'account', 1, {sealed}), ('s', 'certificate', 7, {sealed})"
+    ));
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ macro_rules! on_every_backend {
     };
 }
 
+mod acme;
 mod copies;
 mod inactive;
 mod invites;

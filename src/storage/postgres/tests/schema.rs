@@ -3,21 +3,45 @@
 use futures_util::future::join_all;
 
 use super::*;
+use crate::storage::{CopyError, copy};
 
 #[tokio::test]
 async fn a_newer_schema_is_refused_and_left_as_it_is() {
     let fixture = Fixture::postgres().await;
-    fixture.sql("UPDATE schema_version SET version = 5");
+    fixture.sql("UPDATE schema_version SET version = 6, min_reader = 6");
     let database = fixture.database.as_ref().unwrap();
     let newer = StoreError::NewerServerSchema {
         server: database.url(),
-        found: 5,
-        known: 4,
+        found: 6,
+        known: 5,
     };
     let refused = connect(database).await.err();
     assert_eq!(refused, Some(newer));
     let version = database.sql("SELECT version FROM parlor.schema_version");
-    assert_eq!(version, "5");
+    assert_eq!(version, "6");
+}
+
+#[tokio::test]
+async fn a_newer_schema_for_this_version_is_used_and_not_copied() {
+    let fixture = Fixture::postgres().await;
+    fixture.sql(
+        "UPDATE schema_version SET version = 6; ALTER TABLE room_bans ADD COLUMN severity integer",
+    );
+    let database = fixture.database.as_ref().unwrap();
+    let store = connect(database).await.unwrap();
+    store.provision("alice", None).await.unwrap();
+    let version = database.sql("SELECT version FROM parlor.schema_version");
+    assert_eq!(version, "6");
+    let newer = StoreError::NewerServerSchema {
+        server: database.url(),
+        found: 6,
+        known: 5,
+    };
+    let empty = Fixture::new();
+    for (source, target) in [(&store, &empty.store), (&empty.store, &store)] {
+        let copied = copy(source, "a", target).await;
+        assert_eq!(copied, Err(CopyError::Store(newer.clone())));
+    }
 }
 
 #[tokio::test]
@@ -190,16 +214,33 @@ const OBJECTS: &str = "
 
 #[tokio::test]
 async fn a_database_of_schema_3_is_migrated_with_every_row() {
-    let database = server().create(None);
     let schema = [
         include_str!("../schema_3.sql"),
         include_str!("../triggers_3.sql"),
         // As it was on the main branch.
         include_str!("functions_3.sql"),
     ];
+    every_row_is_migrated(3, &schema).await;
+}
+
+#[tokio::test]
+async fn a_database_of_schema_4_is_migrated_with_every_row() {
+    let schema = [
+        include_str!("../schema_3.sql"),
+        include_str!("../triggers_3.sql"),
+        include_str!("../schema_4.sql"),
+        include_str!("../triggers_4.sql"),
+        include_str!("../functions_4.sql"),
+        include_str!("../join_4.sql"),
+    ];
+    every_row_is_migrated(4, &schema).await;
+}
+
+async fn every_row_is_migrated(version: u32, schema: &[&str]) {
+    let database = server().create(None);
     database.sql(&format!(
         "CREATE SCHEMA parlor; SET search_path = parlor; {}
-         CREATE TABLE schema_version (version integer NOT NULL); INSERT INTO schema_version VALUES (3);
+         CREATE TABLE schema_version (version integer NOT NULL); INSERT INTO schema_version VALUES ({version});
          INSERT INTO users (id, name, display_name) VALUES ('alice', 'alice', 'Alice');
          INSERT INTO coworking_rooms (id, name) VALUES ('r', 'Room');
          INSERT INTO room_participants (room_id, user_id) VALUES ('r', 'alice');
