@@ -15,6 +15,8 @@ use crate::secret::Secret;
 use crate::service::{self, Hub};
 use crate::tls::{Verification, client_config};
 
+use super::about::About;
+
 /// How long a start waits for a Redis server that cannot be reached yet.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two attempts of a start.
@@ -38,6 +40,8 @@ pub(super) struct Cluster {
     server: Server,
     /// The URL of the server without its password.
     url: String,
+    name: String,
+    about: About,
 }
 
 impl Cluster {
@@ -47,21 +51,24 @@ impl Cluster {
             return Ok(None);
         };
         let cluster = &config.cluster;
+        let (name, about) = (node_name(config)?, About::new(config));
         let settings = Settings {
-            name: node_name(config)?,
+            name: name.clone(),
             prefix: format!("{}{PROTOCOL}", cluster.prefix),
             lease: cluster.lease,
-            about: String::new(),
+            about: about.to_text(),
         };
         tracing::info!(node = settings.name, redis = url, "one of several nodes");
         Ok(Some(Cluster {
             link: Arc::new(Link::new(settings, seed)),
             server,
             url,
+            name,
+            about,
         }))
     }
 
-    /// Waits a few seconds for a server that is starting.
+    /// Waits a few seconds for a server that is starting, then checks that the other nodes have the same secrets.
     pub(super) async fn wait_for_server(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
         let mut is_waiting = false;
@@ -75,21 +82,50 @@ impl Cluster {
             is_waiting = true;
             sleep(START_PAUSE).await;
         }
+        self.check_secrets().await
+    }
+
+    /// Checks that this node and the live ones accept each other's tokens and credentials. A node with the same name is
+    /// this one, as it was before a restart.
+    async fn check_secrets(&self) -> anyhow::Result<()> {
+        let nodes = self.link.read_nodes(&self.server).await;
+        let nodes = nodes.map_err(|error| unusable(&self.url, &error))?;
+        for node in nodes.iter().filter(|node| node.name() != self.name) {
+            if let Some(setting) = self.about.difference(&About::parse(&node.about)) {
+                bail!(
+                    "{setting} differs from that of the node `{}`: give all nodes the same \
+                     auth.secret, turn.secret and turn.realm",
+                    node.name()
+                );
+            }
+        }
         Ok(())
     }
 
     /// Connects to the other nodes. Returns when Redis lists this one, or after a few seconds.
-    pub(super) async fn start(self, hub: Arc<Hub>) -> Running {
-        let Cluster { link, server, .. } = self;
-        let task = tokio::spawn(service::cluster::run(hub, link.clone(), server));
+    ///
+    /// # Errors
+    /// A node with other secrets has started at the same time.
+    pub(super) async fn start(self, hub: Arc<Hub>) -> anyhow::Result<Running> {
+        let link = self.link.clone();
+        let running = service::cluster::run(hub, link.clone(), self.server.clone());
+        let task = tokio::spawn(running);
         let registered = async {
             while !link.is_available() {
                 sleep(REGISTRATION_PAUSE).await;
             }
         };
         // A server that has just ended is waited for while clients are refused.
-        let _ = timeout(REGISTRATION_TIMEOUT, registered).await;
-        Running { link, task }
+        let is_registered = timeout(REGISTRATION_TIMEOUT, registered).await.is_ok();
+        let running = Running {
+            link: link.clone(),
+            task,
+        };
+        if is_registered && let Err(error) = self.check_secrets().await {
+            running.finish().await;
+            return Err(error);
+        }
+        Ok(running)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `parlor serve`: builds the server from a configuration, runs it until a signal, and stops it.
 
+mod about;
 mod certificate;
 mod clock_step;
 mod cluster;

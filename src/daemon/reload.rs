@@ -13,6 +13,7 @@ use crate::service::{App, Settings};
 use crate::storage::Store;
 use crate::tls;
 
+use super::about::About;
 use super::secrets::Secrets;
 use super::signals::SignalStream;
 use super::{cluster, logging, startup};
@@ -234,6 +235,9 @@ impl Reloader {
                 .set_external_ip(&config.turn.external_ip, stun_urls);
         }
         self.app.hub.reconfigure(&config.signaling);
+        if let Some(link) = self.app.hub.link() {
+            link.set_about(About::new(config).to_text());
+        }
         self.level.set(config.log.level);
         self.app.live.swap(new);
     }

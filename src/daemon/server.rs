@@ -20,7 +20,9 @@ use crate::credential::Revocations;
 use crate::http;
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
-use crate::service::{self, App, ChangeOrder, HealthLogLimits, LiveSettings, Settings};
+use crate::service::{
+    self, App, ChangeOrder, HealthLogLimits, LiveSettings, RedisHealth, Settings,
+};
 use crate::tls::{self, CertResolver};
 
 use super::cluster::{Cluster, Running};
@@ -140,15 +142,14 @@ impl Server {
         metrics.register(Box::new(relay.collector()));
         metrics.register_storage_timings(prepared.store.times());
         metrics.count_dropped_log_lines(start.lines.dropped());
-        let hub = service::Hub::with_link(
-            &config.signaling,
-            &metrics,
-            prepared
-                .cluster
-                .as_ref()
-                .map(|cluster| cluster.link.clone()),
-        );
-        hub.expect_return(expected_users(inherited));
+        let cluster = prepared.cluster.as_ref();
+        let link = cluster.map(|cluster| cluster.link.clone());
+        let hub = service::Hub::with_link(&config.signaling, &metrics, link);
+        let expected = expected_users(inherited);
+        // The rosters of a cluster do not list them any more.
+        if cluster.is_none() {
+            hub.expect_return(expected);
+        }
         let mut bus = bus::Local::default();
         service::count_events(&mut bus, &metrics);
         let settings = Settings::new(config, prepared.tokens, prepared.credentials);
@@ -170,6 +171,7 @@ impl Server {
             bus,
             order: ChangeOrder::default(),
             health_log: HealthLogLimits::default(),
+            redis_health: RedisHealth::default(),
         };
         let app = Arc::new(app);
         let reloader = Reloader::new(
@@ -229,7 +231,7 @@ impl Server {
         reload_signals: SignalStream,
     ) -> anyhow::Result<(Tasks, JoinHint)> {
         let cluster = match self.cluster.take() {
-            Some(cluster) => Some(cluster.start(self.app.hub.clone()).await),
+            Some(cluster) => Some(cluster.start(self.app.hub.clone()).await?),
             None => None,
         };
         let address = self.http[0].local_addr()?;

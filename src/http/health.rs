@@ -52,14 +52,17 @@ fn certificate(app: &App) -> Option<&'static str> {
 async fn ready(request: Request) -> Result<Response, Error> {
     let checks = request.app.check_health().await;
     let failed = checks.reasons(&request.app);
-    let checks = checks.named();
-    let checks_json =
-        checks.map(|(name, outcome)| (name.to_owned(), outcome.err().unwrap_or("ok").into()));
+    let degraded = checks.degraded();
+    let named = checks.named().into_iter();
+    let checks_json = named.map(|(name, outcome)| (name.to_owned(), outcome.into()));
     let mut checks_json: Map<String, Value> = checks_json.into_iter().collect();
     let certificate = certificate(&request.app);
     checks_json.extend(certificate.map(|word| ("certificate".to_owned(), word.into())));
     if failed.is_empty() {
-        let answer = value!({ "status": "ready", "checks": checks_json });
+        let mut answer = value!({ "status": "ready", "checks": checks_json });
+        if let Some(degraded) = degraded {
+            answer["degraded"] = degraded.into();
+        }
         return Ok(json(StatusCode::OK, &answer));
     }
     let answer = value!({

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::change_order::ChangeOrder;
 use super::health_log::HealthLogLimits;
 use super::hub::Hub;
+use super::redis_health::RedisHealth;
 use super::settings::{LiveSettings, Settings};
 use crate::bus;
 use crate::clock::{self, Now};
@@ -37,6 +38,7 @@ pub struct App {
     pub metrics: Metrics,
     pub order: ChangeOrder,
     pub health_log: HealthLogLimits,
+    pub redis_health: RedisHealth,
 }
 
 impl App {

@@ -1,5 +1,5 @@
 //! Periodic cleanup: removes guests whose time is over or who were absent for long, and deletes old
-//! records.
+//! records. Each of several nodes does it, because it can be repeated.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::app::App;
 use super::apply::ChangeSource;
 use crate::bus::Event;
+use crate::bus::redis::Link;
 use crate::clock::{self, Mono, Now};
 use crate::storage::StoreError;
 
@@ -18,6 +19,12 @@ const MAX_INTERVAL: Duration = Duration::from_secs(60);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Expired guests are kept for this long, so that an admin can still look at them.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
+
+/// The shortest absence that counts with several nodes, in leases: a node whose members Redis has lost restates them
+/// within a lease.
+const MIN_ABSENCE_LEASES: u32 = 2;
+/// Guests whom one question to Redis names.
+const MAX_ASKED: usize = 1000;
 
 /// Guests who are members but not connected, as (user, room), and since when that is known.
 type AbsentGuests = HashMap<(String, String), Mono>;
@@ -82,11 +89,19 @@ async fn remove_absent_guests(
 ) -> Result<(), StoreError> {
     let _exclusive = app.order.exclusive().await;
     let mut still_absent = AbsentGuests::new();
-    for (user, room) in app.store.guest_memberships().await? {
-        if app.hub.is_connected(&room, &user) {
-            continue;
-        }
-        let guest = (user, room);
+    let mut guests = app.store.guest_memberships().await?;
+    guests.retain(|(user, room)| !app.hub.is_connected(room, user));
+    let mut absence = absence;
+    if let Some(link) = app.hub.link() {
+        let Some(unlisted) = retain_unlisted(link, guests).await else {
+            // Nobody knows who is connected to other nodes, so each absence counts anew afterwards.
+            absent.clear();
+            return Ok(());
+        };
+        guests = unlisted;
+        absence = absence.max(app.settings().config.cluster.lease * MIN_ABSENCE_LEASES);
+    }
+    for guest in guests {
         let since = absent.get(&guest).copied().unwrap_or(now.mono);
         if now.mono.since(since) < absence {
             still_absent.insert(guest, since);
@@ -107,4 +122,23 @@ async fn remove_absent_guests(
     }
     *absent = still_absent;
     Ok(())
+}
+
+/// Returns the guests, as (user, room), who are not connected to any node; `None` while that is unknown.
+async fn retain_unlisted(
+    link: &Link,
+    guests: Vec<(String, String)>,
+) -> Option<Vec<(String, String)>> {
+    let mut unlisted = Vec::new();
+    for chunk in guests.chunks(MAX_ASKED) {
+        let users = chunk.iter().map(|(user, room)| (&**room, &**user));
+        let listed = link.are_members(&users.collect::<Vec<_>>()).await?;
+        let chunk = chunk.iter().zip(listed);
+        unlisted.extend(
+            chunk
+                .filter(|(_, listed)| !listed)
+                .map(|(guest, _)| guest.clone()),
+        );
+    }
+    Some(unlisted)
 }

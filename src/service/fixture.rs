@@ -33,6 +33,7 @@ pub(super) fn app(hub: Arc<Hub>, store: Store, relay: relay::Handle) -> Arc<App>
         bus: Default::default(),
         order: Default::default(),
         health_log: Default::default(),
+        redis_health: Default::default(),
         relay,
         metrics: Metrics::new(),
     })

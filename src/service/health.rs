@@ -1,9 +1,11 @@
-//! Health: whether the store and the relay work, and how much is in use.
+//! Health: whether the store, the relay and Redis work, and how much is in use.
 
 use std::time::Duration;
 
 use super::app::App;
 use super::health_log::may_log;
+use super::redis_health::RedisState;
+use super::redis_watch;
 use crate::storage::StoreError;
 
 /// The time for an answer of the store; a health check must not wait long.
@@ -16,20 +18,35 @@ pub type Check = Result<(), &'static str>;
 pub struct HealthChecks {
     pub store: Check,
     pub relay: Check,
+    /// `None` without other nodes.
+    pub redis: Option<RedisState>,
 }
 
 impl HealthChecks {
-    /// The checks with their names.
-    pub fn named(&self) -> [(&'static str, Check); 2] {
-        [("store", self.store), ("relay", self.relay)]
+    /// The checks with their names, and their outcomes in words.
+    pub fn named(&self) -> Vec<(&'static str, &'static str)> {
+        let word = |check: Check| check.err().unwrap_or("ok");
+        let mut named = vec![("store", word(self.store)), ("relay", word(self.relay))];
+        named.extend(self.redis.map(|state| ("redis", state.text())));
+        named
+    }
+
+    /// The part without which the server does less, and that no other node has.
+    pub fn degraded(&self) -> Option<&'static str> {
+        (self.redis == Some(RedisState::Away)).then_some("redis")
     }
 }
 
 impl App {
-    /// Checks the store and the relay, and logs failures once a minute.
+    /// Checks the store, the relay and Redis, and logs failures once a minute.
     pub async fn check_health(&self) -> HealthChecks {
-        let (store, relay) = tokio::join!(check_store(self), check_relay(self));
-        HealthChecks { store, relay }
+        let redis = redis_watch::check(self);
+        let (store, relay, redis) = tokio::join!(check_store(self), check_relay(self), redis);
+        HealthChecks {
+            store,
+            relay,
+            redis,
+        }
     }
 
     /// The reasons why the server is not ready for traffic, one sentence each.
@@ -75,10 +92,13 @@ impl App {
 impl HealthChecks {
     /// The reasons why `app` is not ready for traffic.
     pub fn reasons(&self, app: &App) -> Vec<&'static str> {
-        let failed = self
-            .named()
-            .into_iter()
-            .filter_map(|(_, check)| check.err());
+        let lost = self.redis.filter(|state| *state == RedisState::LostHere);
+        let failed = [
+            self.store.err(),
+            self.relay.err(),
+            lost.map(RedisState::text),
+        ];
+        let failed = failed.into_iter().flatten();
         let draining = app.is_draining().then_some("draining");
         failed.chain(draining).collect()
     }

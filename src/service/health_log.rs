@@ -9,6 +9,7 @@ use crate::rate::{Limit, SharedGcra};
 pub struct HealthLogLimits {
     pub(super) store: SharedGcra,
     pub(super) relay: SharedGcra,
+    pub(super) redis: SharedGcra,
 }
 
 /// Whether a failure may be logged now: once a minute.

@@ -9,6 +9,7 @@ mod error;
 mod invite_text;
 mod limits;
 mod model;
+mod nodes;
 mod postgres;
 mod rows;
 mod sqlite;

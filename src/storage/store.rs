@@ -110,13 +110,6 @@ impl Store {
         }
     }
 
-    /// Polls for changes of other processes now, instead of within half a second.
-    pub fn poll_changes(&self) {
-        if let Backend::Postgres(database) = &self.backend {
-            database.poll_changes();
-        }
-    }
-
     /// Takes the changes of other processes that were noticed since the last call. A file does not say which.
     pub fn take_changes(&self) -> Changes {
         match &self.backend {

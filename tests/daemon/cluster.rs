@@ -5,11 +5,16 @@ mod redis_tls;
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
 
+use parlor::clock;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Error, Message, WebSocket};
 
 use crate::support::cluster::{Cluster, LONG_LEASE, SHORT_LEASE, cluster_token, join};
+use crate::support::http;
+use crate::support::redis::Server as Redis;
 use crate::support::{DEADLINE, Daemon};
 
 const LOBBY: &str = "lobby";
@@ -25,9 +30,12 @@ impl Client {
     }
 
     fn connect(node: &Daemon, user: &str) -> Client {
+        Client::connect_with(node, &cluster_token(user))
+    }
+
+    fn connect_with(node: &Daemon, token: &str) -> Client {
         let stream = TcpStream::connect(node.http()).expect("a connection");
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let token = cluster_token(user);
         let url = format!("ws://{}/api/ws/rooms/{LOBBY}?token={token}", node.http());
         let (socket, _) = tungstenite::client(url, stream).expect("an upgrade");
         Client(socket)
@@ -82,6 +90,21 @@ impl Client {
     }
 }
 
+/// Waits until `/readyz` of a node says this of Redis, and returns the status.
+fn readiness(node: &Daemon, redis: &str) -> u16 {
+    let client = http::Client::new(node.http());
+    let deadline = clock::now().mono + DEADLINE;
+    loop {
+        let answer = client.get("/readyz");
+        let said = &answer.json()["checks"]["redis"];
+        if *said == redis {
+            return answer.status;
+        }
+        assert!(clock::now().mono < deadline, "{said} instead of {redis}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn users_of_two_nodes_exchange_offers_and_a_second_connection_replaces_the_first() {
     let cluster = Cluster::new(LONG_LEASE);
@@ -119,4 +142,99 @@ fn members_of_a_node_that_stops_leave_at_once() {
     assert!(two.stop().success());
     assert_eq!(bob.close_code(), 1001);
     alice.hears("user-left", "bob");
+}
+
+#[test]
+fn nobody_leaves_while_redis_is_away_and_newcomers_are_refused() {
+    let redis = Redis::start();
+    let cluster = Cluster::on(&redis, LONG_LEASE);
+    let (one, two) = (cluster.start("one"), cluster.start("two"));
+    let mut alice = Client::enter(&one, "alice");
+    let mut bob = Client::enter(&two, "bob");
+    alice.hears("user-joined", "bob");
+    assert_eq!(readiness(&one, "ok"), 200);
+    redis.kill();
+    let away = "no node reaches Redis: new WebSockets are refused";
+    for node in [&one, &two] {
+        assert_eq!(readiness(node, away), 200);
+    }
+    assert_eq!(Client::enter(&one, "carol").close_code(), 4000);
+    redis.restart();
+    for node in [&one, &two] {
+        assert_eq!(readiness(node, "ok"), 200);
+    }
+    let mut carol = Client::enter(&two, "carol");
+    alice.hears("user-joined", "carol");
+    bob.hears("user-joined", "carol");
+    alice.reaches("alice", &mut bob, "bob");
+    carol.reaches("carol", &mut alice, "alice");
+}
+
+#[test]
+fn a_node_is_not_ready_if_it_alone_does_not_reach_redis() {
+    let cluster = Cluster::new(SHORT_LEASE);
+    let one = cluster.start("one");
+    // A server of its own takes the place of a cut network.
+    let redis = Redis::start();
+    let two = cluster
+        .node("two")
+        .env("PARLOR_CLUSTER__REDIS_URL", &redis.database())
+        .start();
+    assert_eq!(readiness(&two, "ok"), 200);
+    redis.kill();
+    let lost = "this node does not reach Redis, and others do";
+    assert_eq!(readiness(&two, lost), 503);
+    assert_eq!(readiness(&one, "ok"), 200);
+}
+
+#[test]
+fn a_guest_who_is_connected_to_another_node_is_not_absent() {
+    let cluster = Cluster::new(SHORT_LEASE);
+    let node = |name, absence| {
+        let node = cluster.node(name);
+        node.env("PARLOR_ROOMS__GUEST_GRACE_PERIOD", absence)
+            .start()
+    };
+    let (one, two) = (node("one", "1s"), node("two", "0s"));
+    let invite = two.cli_json(&["invite", "create", LOBBY]);
+    let link = invite["link"].as_str().unwrap();
+    let (_, invite) = link.split_once('#').unwrap();
+    let client = http::Client::new(two.http());
+    let enter = || {
+        let body = json!({"room": LOBBY, "invite": invite, "name": "Guest"});
+        let entered = client.post_json("/api/auth/guest", &body).ok();
+        let token = entered["access_token"].as_str().unwrap().to_owned();
+        let joined = client.with_token(&token);
+        joined.post(&format!("/api/rooms/{LOBBY}/join")).ok();
+        (token, entered["user"]["id"].as_str().unwrap().to_owned())
+    };
+    let (token, present) = enter();
+    let _present = Client::connect_with(&two, &token);
+    let (_, absent) = enter();
+    one.wait_for_log_of("the removal of a guest", |line| {
+        line.contains("absent guest removed") && line.contains(&absent)
+    });
+    let members = cluster.database().sql(&format!(
+        "SELECT user_id FROM room_participants WHERE left_at IS NULL AND room_id = '{LOBBY}'"
+    ));
+    assert_eq!(members.trim(), present);
+}
+
+#[test]
+fn a_node_with_another_secret_is_refused_in_one_sentence() {
+    let cluster = Cluster::new(LONG_LEASE);
+    let _one = cluster.start("one");
+    for (key, setting) in [
+        ("PARLOR_AUTH__SECRET", "auth.secret"),
+        ("PARLOR_TURN__SECRET", "turn.secret"),
+        ("PARLOR_TURN__REALM", "turn.realm"),
+    ] {
+        let other = "another value, of thirty-two bytes and more";
+        let outcome = cluster.node("two").env(key, other).fails();
+        let expected = format!(
+            "error: {setting} differs from that of the node `one`: give all nodes the same \
+             auth.secret, turn.secret and turn.realm"
+        );
+        assert!(outcome.lines().any(|line| line == expected), "{outcome}");
+    }
 }

@@ -150,6 +150,24 @@ impl Builder {
         self
     }
 
+    /// Starts the daemon, whose start fails, and returns its standard error.
+    pub(crate) fn fails(self) -> String {
+        let mut command = parlor(&self.env);
+        command.args(&self.args).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("parlor runs");
+        let deadline = clock::now().mono + DEADLINE;
+        while child.try_wait().expect("a status").is_none() {
+            if clock::now().mono >= deadline {
+                let _ = child.kill();
+                panic!("parlor runs, and does not fail");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let output = child.wait_with_output().expect("its output");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    }
+
     /// Starts the daemon and waits until it is ready.
     ///
     /// The kernel may have given the port of a stopped daemon to another process; its end is waited for.

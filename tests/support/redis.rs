@@ -35,7 +35,7 @@ const RUN: &str = r#"
         esac
         echo >"$1/done"
     done
-    kill -KILL $pid
+    kill -KILL $pid 2>/dev/null
     wait
     rm -rf "$1"
 "#;

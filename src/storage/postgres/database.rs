@@ -12,11 +12,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
-use super::call::{CALL_TIMEOUT, STATEMENT_TIMEOUT, WRITE};
+use super::call::{CALL_TIMEOUT, READ, STATEMENT_TIMEOUT, WRITE};
 use super::changes::{FoundChanges, Poller};
 use super::doubt::{Doubt, DoubtGuard};
 use super::error::{Failure, ServerName};
 use super::lock::{DatabaseLock, StoreLock};
+use super::mark;
 use super::options::PostgresOptions;
 use super::poll_requests::PollRequests;
 use super::schema;
@@ -176,6 +177,19 @@ impl Database {
     /// Checks that no other process has taken the lock.
     pub(crate) fn check_lock(&self) -> Result<(), StoreError> {
         self.inner.lock.as_ref().map_or(Ok(()), DatabaseLock::check)
+    }
+
+    /// Reports to other nodes, within about a second, whether this one reaches Redis.
+    pub(crate) fn set_reaches_redis(&self, reaches: bool) {
+        if let Some(lock) = &self.inner.lock {
+            lock.set_mark(reaches);
+        }
+    }
+
+    /// Whether a node has reported that it reaches Redis.
+    pub(crate) async fn is_redis_reached(&self) -> Result<bool, StoreError> {
+        self.query_one(READ, &mark::query(), &[], |row| row.try_get(0))
+            .await
     }
 
     /// A statement has failed because the disk is full.

@@ -11,6 +11,7 @@ use tokio::time::{self, Instant};
 
 use super::call::CALL_TIMEOUT;
 use super::error::ServerName;
+use super::mark;
 use crate::storage::StoreError;
 
 /// The keys of the lock: "prlr" and "serv". Other advisory locks have one key, such as that of migrations.
@@ -48,6 +49,8 @@ pub(super) struct DatabaseLock {
     server: ServerName,
     /// The other process that has taken the lock after this one lost it.
     holder: watch::Receiver<Option<String>>,
+    /// Whether the session shall have the mark of [`super::mark`].
+    mark: watch::Sender<bool>,
     keeper: JoinHandle<()>,
 }
 
@@ -78,10 +81,12 @@ impl DatabaseLock {
             time::sleep(START_PAUSE).await;
         }
         let (sender, holder) = watch::channel(None);
+        let (mark, wanted_mark) = watch::channel(false);
         Ok(DatabaseLock {
             server: server.clone(),
             holder,
-            keeper: tokio::spawn(keeper.run(sender)),
+            mark,
+            keeper: tokio::spawn(keeper.run(sender, wanted_mark)),
         })
     }
 
@@ -92,6 +97,15 @@ impl DatabaseLock {
             Some(holder) => Err(self.server.in_use(holder.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Sets or removes the mark of [`super::mark`] within about a second.
+    pub(super) fn set_mark(&self, is_marked: bool) {
+        self.mark.send_if_modified(|known| {
+            let is_other = *known != is_marked;
+            *known = is_marked;
+            is_other
+        });
     }
 }
 
@@ -104,6 +118,8 @@ struct Keeper {
     client: Option<Client>,
     /// The last session of this process that had the lock.
     holding: Option<Session>,
+    /// Whether the session of the lock has the mark.
+    is_marked: bool,
 }
 
 /// A session, as the server identifies it.
@@ -121,16 +137,22 @@ impl Keeper {
             lock,
             client: None,
             holding: None,
+            is_marked: false,
         }
     }
 
     /// Checks the lock until the task is aborted. Reports each loss to another process once.
-    async fn run(mut self, sender: watch::Sender<Option<String>>) {
+    async fn run(
+        mut self,
+        sender: watch::Sender<Option<String>>,
+        wanted_mark: watch::Receiver<bool>,
+    ) {
         let mut is_held = true;
         loop {
             time::sleep(CHECK_INTERVAL).await;
             let holder = if is_held {
-                self.check_session().await.map(|()| None)
+                let is_marked = *wanted_mark.borrow();
+                self.keep_session(is_marked).await.map(|()| None)
             } else {
                 self.try_lock().await
             };
@@ -177,6 +199,20 @@ impl Keeper {
         })
     }
 
+    /// Checks that the session of the lock lives, and gives it the mark or removes it.
+    async fn keep_session(&mut self, is_marked: bool) -> Result<(), StoreError> {
+        if is_marked == self.is_marked {
+            return self.check_session().await;
+        }
+        let Some(client) = self.client.take() else {
+            return Err(self.server.failed("the connection of its lock is gone"));
+        };
+        let answer = time::timeout(CALL_TIMEOUT, mark::set(&client, is_marked)).await;
+        self.keep_answered(client, answer)?;
+        self.is_marked = is_marked;
+        Ok(())
+    }
+
     /// Checks that the session of the lock lives.
     async fn check_session(&mut self) -> Result<(), StoreError> {
         let Some(client) = self.client.take() else {
@@ -201,6 +237,8 @@ impl Keeper {
             Err(_) => self.server.timed_out(CALL_TIMEOUT),
         };
         drop(Object::take(client));
+        // The next session has none.
+        self.is_marked = false;
         Err(error)
     }
 }

@@ -18,6 +18,7 @@ mod guests;
 mod invites;
 mod join;
 mod lock;
+mod mark;
 mod memberships;
 mod messages;
 mod options;

@@ -1,0 +1,64 @@
+//! Whether this node reaches Redis, and whether the others do.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::clock::Mono;
+
+/// Since when this node does not reach Redis.
+#[derive(Debug, Default)]
+pub struct RedisHealth(Mutex<Option<Mono>>);
+
+/// The state of the connection to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisState {
+    Reached,
+    /// No node reaches it, or it is unknown whether one does. Another node could do no more than this one.
+    Away,
+    /// Another node reaches it.
+    LostHere,
+}
+
+impl RedisState {
+    /// The state in words.
+    pub fn text(self) -> &'static str {
+        match self {
+            RedisState::Reached => "ok",
+            RedisState::Away => "no node reaches Redis: new WebSockets are refused",
+            RedisState::LostHere => "this node does not reach Redis, and others do",
+        }
+    }
+}
+
+impl RedisHealth {
+    /// Since when Redis is not reached.
+    pub(super) fn lost_since(&self) -> Option<Mono> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records whether Redis is reached now.
+    pub(super) fn record(&self, is_reached: bool, now: Mono) {
+        let mut lost_since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *lost_since = match *lost_since {
+            _ if is_reached => None,
+            Some(since) => Some(since),
+            None => Some(now),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_counts_from_its_beginning_until_redis_is_reached() {
+        let health = RedisHealth::default();
+        health.record(false, Mono(1));
+        health.record(false, Mono(2));
+        assert_eq!(health.lost_since(), Some(Mono(1)));
+        health.record(true, Mono(3));
+        assert_eq!(health.lost_since(), None);
+        health.record(false, Mono(4));
+        assert_eq!(health.lost_since(), Some(Mono(4)));
+    }
+}

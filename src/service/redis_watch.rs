@@ -1,0 +1,54 @@
+//! Watches the connection to Redis, and compares it with those of the other nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::app::App;
+use super::health_log::may_log;
+use super::redis_health::RedisState;
+use crate::clock;
+
+/// Interval of the checks.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// After this long without Redis, the reports of the other nodes count. Until then they may be outdated, and the
+/// connection may return.
+const CERTAIN_AFTER: Duration = Duration::from_secs(3);
+
+/// Watches the connection, and reports to the other nodes, until `shutdown`. Ends at once without other nodes.
+pub(super) async fn follow(app: Arc<App>, shutdown: CancellationToken) {
+    let Some(link) = app.hub.link() else {
+        return;
+    };
+    loop {
+        let is_reached = link.is_available();
+        app.redis_health.record(is_reached, clock::now().mono);
+        app.store.set_reaches_redis(is_reached);
+        let pause = tokio::time::sleep(CHECK_INTERVAL);
+        if shutdown.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Returns the state; `None` without other nodes.
+pub(super) async fn check(app: &App) -> Option<RedisState> {
+    let link = app.hub.link()?;
+    if link.is_available() {
+        return Some(RedisState::Reached);
+    }
+    let lost_since = app.redis_health.lost_since();
+    let now = clock::now().mono;
+    let is_certain = lost_since.is_some_and(|since| now.since(since) >= CERTAIN_AFTER);
+    let is_reached = is_certain && matches!(app.store.is_redis_reached().await, Ok(true));
+    let state = if is_reached {
+        RedisState::LostHere
+    } else {
+        RedisState::Away
+    };
+    if is_reached && may_log(&app.health_log.redis) {
+        tracing::error!("not ready: this node does not reach Redis, and others do");
+    }
+    Some(state)
+}
