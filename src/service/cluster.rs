@@ -6,6 +6,7 @@ mod calls;
 mod changes;
 pub(super) mod ended;
 mod message;
+pub(super) mod metrics;
 pub(super) mod protocol;
 pub(super) mod requests;
 

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::change_signals::ChangeSignals;
 use super::cluster::ended::EndedChanges;
+use super::cluster::metrics;
 use super::cluster::requests::Requests;
 use super::outbox::Outbox;
 use super::room_entry::{ConnectionInfo, RoomEntry, limits, lock};
@@ -79,6 +80,9 @@ impl Hub {
 
     /// A hub of one of several nodes. [`cluster::run`](super::cluster::run) must run.
     pub fn with_link(settings: &Signaling, metrics: &Metrics, link: Option<Arc<Link>>) -> Arc<Hub> {
+        if let Some(link) = &link {
+            metrics::register(metrics, link);
+        }
         Arc::new(Hub {
             link,
             changes: ChangeSignals::default(),

@@ -2,12 +2,17 @@
 
 use std::net::TcpStream;
 use std::process::Output;
+use std::thread;
+use std::time::Duration;
 
+use parlor::clock;
 use parlor::stun::Method;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
+use crate::metrics::{scrape, value};
 use crate::support::cluster::{Cluster, LONG_LEASE, cluster_token, join};
+use crate::support::redis;
 use crate::support::turn::{Client as TurnClient, SECRET};
 use crate::support::{DEADLINE, Daemon};
 
@@ -76,14 +81,14 @@ fn entry<'a>(nodes: &'a Value, name: &str) -> &'a Value {
 
 /// Repeats a command until its result fits: a node learns of a new one when it renews its lease.
 fn eventually(node: &Daemon, args: &[&str], fits: impl Fn(&Value) -> bool) -> Value {
-    let started = std::time::Instant::now();
+    let deadline = clock::now().mono + DEADLINE;
     loop {
         let result = node.cli_json(args);
         if fits(&result) {
             return result;
         }
-        assert!(started.elapsed() < DEADLINE, "{args:?}: {result}");
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(clock::now().mono < deadline, "{args:?}: {result}");
+        thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -256,4 +261,45 @@ fn sessions_of_all_nodes_are_listed_and_can_be_killed_from_any() {
     assert_eq!(kill("three"), "Freed 1 relay of alice in Lobby on three\n");
     assert!(!has_relay(&mut relay));
     assert_eq!(kill("two"), "");
+}
+
+#[test]
+fn metrics_show_the_nodes_their_messages_and_a_lost_redis() {
+    let redis = redis::Server::start();
+    let cluster = Cluster::on(&redis, LONG_LEASE);
+    let (two, one) = (cluster.start("two"), cluster.start("one"));
+    let mut alice = enter(&one, "lobby", "alice");
+    let mut bob = enter(&two, "lobby", "bob");
+    let offer = r#"{"type":"offer","from":"alice","to":"bob","roomId":"lobby","data":{"sdp":"x"}}"#;
+    alice.send(Message::text(offer)).expect("sent");
+    while !matches!(bob.read().expect("a message"), Message::Text(text) if text == offer) {}
+    let figure =
+        |node: &Daemon, name: &str| value(&scrape(node), &format!("parlor_cluster_{name}"));
+    assert_eq!(figure(&one, "nodes"), 2.0);
+    assert_eq!(figure(&one, "messages_sent_total"), 1.0);
+    assert_eq!(figure(&two, "messages_received_total"), 1.0);
+    for (name, expected) in [
+        ("connected", 1.0),
+        ("lease", 1.0),
+        ("messages_dropped_total", 0.0),
+        ("evictions_total", 0.0),
+        ("redis_connection_losses_total", 0.0),
+    ] {
+        assert_eq!(figure(&one, name), expected, "{name}");
+    }
+    let becomes = |name: &str, expected: f64| {
+        let deadline = clock::now().mono + DEADLINE;
+        while figure(&one, name) != expected {
+            assert!(clock::now().mono < deadline, "{name}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    redis.kill();
+    becomes("connected", 0.0);
+    assert_eq!(figure(&one, "redis_connection_losses_total"), 1.0);
+    redis.restart();
+    becomes("connected", 1.0);
+    becomes("rosters_lost_total", 1.0);
+    // The attempts while it was away are no losses.
+    assert_eq!(figure(&one, "redis_connection_losses_total"), 1.0);
 }

@@ -84,6 +84,10 @@ pub enum Output {
 /// Counts since the start.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
+    /// Frames for other nodes that this node queued.
+    pub frames_sent: u64,
+    /// Frames of other nodes.
+    pub frames_received: u64,
     /// Frames that this node dropped from its queue.
     pub frames_dropped: u64,
     /// Messages of [`Node::tell`] that were not sent.
@@ -96,6 +100,8 @@ pub struct Counts {
     pub batches_repeated: u64,
     /// Times that entries of the inbox were removed unread.
     pub inbox_overruns: u64,
+    /// Times that the connection was lost.
+    pub connection_losses: u64,
     /// Times that Redis lost the rosters.
     pub rosters_lost: u64,
     /// Times that this node was evicted.
@@ -180,6 +186,7 @@ impl Node {
 
     pub fn counts(&self) -> Counts {
         Counts {
+            frames_sent: self.queue.frames(),
             frames_dropped: self.queue.dropped(),
             messages_dropped: self.counts.messages_dropped + self.queue.messages_dropped(),
             ..self.counts
@@ -215,6 +222,7 @@ impl Node {
 
     /// Records that the connection is lost.
     pub fn handle_disconnected(&mut self) {
+        self.counts.connection_losses += u64::from(self.is_connected);
         self.is_connected = false;
         self.renewal = Renewal::default();
         self.queue.unsend();

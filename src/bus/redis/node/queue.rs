@@ -60,6 +60,8 @@ pub(super) struct Queue {
     numbers: HashMap<NodeId, u64>,
     /// Bytes of messages.
     bytes: usize,
+    /// Frames that were queued.
+    frames: u64,
     /// Frames that were dropped.
     dropped: u64,
     /// Messages of [`Queue::push_tell`] that were dropped.
@@ -79,6 +81,10 @@ impl Queue {
     pub(super) fn last_number(&self) -> u64 {
         let is_numbered = |command: &&Command| !matches!(command.work, Work::Messages { .. });
         self.number - self.commands.iter().filter(is_numbered).count() as u64
+    }
+
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
     }
 
     pub(super) fn dropped(&self) -> u64 {
@@ -162,6 +168,7 @@ impl Queue {
         let before = batch.bytes.len();
         records::write(&mut batch.bytes, room, sent);
         batch.frames += 1;
+        self.frames += 1;
         self.bytes += batch.bytes.len() - before;
     }
 

@@ -95,7 +95,9 @@ impl Node {
         }
         self.counts.batches_lost += number.saturating_sub(*seen + 1);
         *seen = number;
-        let frames = records::read(batch).into_iter();
+        let frames = records::read(batch);
+        self.counts.frames_received += frames.len() as u64;
+        let frames = frames.into_iter();
         self.outputs
             .extend(frames.map(|(room, frame)| Output::Frame {
                 room,
