@@ -1,5 +1,6 @@
 //! The server as a service: start, restart, systemd, logs, metrics, durability.
 
+mod chaos;
 mod cluster;
 mod cluster_admin;
 mod durability;

@@ -28,13 +28,17 @@ impl Cluster {
 
     /// A cluster on a Redis server that the test may stop.
     pub(crate) fn on(redis: &Redis, lease: &'static str) -> Cluster {
-        Cluster::at(redis.database(), lease)
+        Cluster::at(postgres::server(), redis.database(), lease)
     }
 
-    /// A cluster on a Redis server with this URL.
-    pub(crate) fn at(redis_url: String, lease: &'static str) -> Cluster {
+    /// A cluster on a PostgreSQL server that the test may stop, and on the Redis server with this URL.
+    pub(crate) fn at(
+        postgres: &'static postgres::Server,
+        redis_url: String,
+        lease: &'static str,
+    ) -> Cluster {
         Cluster {
-            database: postgres::server().create(None),
+            database: postgres.create(None),
             redis_url,
             lease,
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{Client, LOBBY};
 use crate::support::cluster::{Cluster, LONG_LEASE};
+use crate::support::postgres;
 use crate::support::redis::Server as Redis;
 use crate::support::sentinel::{SERVICE, Watched, ask, wait_until};
 
@@ -43,7 +44,7 @@ fn nodes_go_on_with_the_replica_that_a_sentinel_promotes() {
         Redis::unused_port(),
         redis.sentinel_port
     );
-    let cluster = Cluster::at(url, LONG_LEASE);
+    let cluster = Cluster::at(postgres::server(), url, LONG_LEASE);
     let (one, two) = (cluster.start("one"), cluster.start("two"));
     let mut alice = Client::enter(&one, "alice");
     let mut bob = Client::enter(&two, "bob");

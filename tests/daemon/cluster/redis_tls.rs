@@ -6,6 +6,7 @@ use super::Client;
 use crate::support::certificate::Authority;
 use crate::support::cluster::{Cluster, LONG_LEASE};
 use crate::support::command::Cli;
+use crate::support::postgres;
 use crate::support::redis::Server as Redis;
 
 const PASSWORD: &str = "a-password-of-redis";
@@ -29,7 +30,11 @@ fn a_redis_server_is_verified_by_its_certificate_and_verifies_nodes_by_a_passwor
         certificate.display(),
         key.display()
     ));
-    let cluster = Cluster::at(format!("rediss://localhost:{port}"), LONG_LEASE);
+    let cluster = Cluster::at(
+        postgres::server(),
+        format!("rediss://localhost:{port}"),
+        LONG_LEASE,
+    );
     let start = |name: &str| {
         let node = cluster.node(name);
         let node = node.env("PARLOR_CLUSTER__REDIS_PASSWORD", PASSWORD);
