@@ -1,6 +1,7 @@
 //! Certificates from a real authority on this host (Debian's `pebble`): issued by each challenge,
 //! renewed, refused, and waited for.
 
+mod balancer;
 mod shared;
 
 use std::fs;

@@ -46,10 +46,14 @@ impl Drop for Proxy {
     }
 }
 
-/// The first example of a language below a heading.
 fn example(heading: &str, language: &str) -> String {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/run/proxies.md");
-    let document = fs::read_to_string(document).expect("docs/run/proxies.md");
+    example_of("docs/run/proxies.md", heading, language)
+}
+
+/// The first example of a language below a heading of a document.
+pub(crate) fn example_of(document: &str, heading: &str, language: &str) -> String {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+    let document = fs::read_to_string(document).expect("a document");
     let after = document.split_once(heading);
     let (_, after) = after.unwrap_or_else(|| panic!("no heading {heading:?}"));
     let block = after.split_once(&format!("```{language}\n"));

@@ -12,7 +12,7 @@ use crate::support::cluster::{Cluster, LONG_LEASE};
 use crate::support::log_fields;
 use crate::support::postgres::Database;
 
-const LOADED: &str = "certificate loaded from the database";
+pub(super) const LOADED: &str = "certificate loaded from the database";
 const REQUESTED: &str = "requesting a certificate";
 
 /// A node that asks the authority, on ports that the authority does not know.
@@ -30,7 +30,7 @@ fn reachable_node(cluster: &Cluster, acme: &AcmeNetwork, name: &str) -> Builder 
 }
 
 /// Lets no node order by itself, once a node has failed: only a reload starts an attempt.
-fn stop_attempts(database: &Database, http_first: bool) {
+pub(super) fn stop_attempts(database: &Database, http_first: bool) {
     let sql = format!(
         "UPDATE parlor.acme_orders SET retry_at = now() + interval '1 day',
                 backoff = jsonb_set(backoff::jsonb, '{{http_first}}', '{http_first}')::text
@@ -39,7 +39,7 @@ fn stop_attempts(database: &Database, http_first: bool) {
     wait_until("no node orders", || database.sql(&sql) == "stopped");
 }
 
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let start = parlor::clock::now().mono;
     while !condition() {
         let waited = parlor::clock::now().mono.since(start);
@@ -49,7 +49,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// The fingerprints of the certificates that a node has used, oldest first.
-fn certificates(node: &Daemon) -> Vec<String> {
+pub(super) fn certificates(node: &Daemon) -> Vec<String> {
     let log = node.log();
     let used = log
         .iter()
@@ -226,6 +226,30 @@ impl Gate {
         io::copy(&mut client, &mut node)?;
         node.shutdown(Shutdown::Write)
     }
+}
+
+#[test]
+fn an_order_ends_and_stores_nothing_when_another_process_has_its_lease() {
+    let (acme, cluster) = (AcmeNetwork::new(), Cluster::new(LONG_LEASE));
+    let gate = Gate::open(acme.tls);
+    let _pebble = acme.open(&[("httpPort", json!(AcmeNetwork::unused_port()))]);
+    let one = node(&cluster, &acme, "one").start();
+    gate.wait_for_connection();
+    let set = "UPDATE parlor.acme_orders SET";
+    let database = cluster.database();
+    database.sql(&format!(
+        "{set} holder = 'another', lease_until = now() + interval '1 day'"
+    ));
+    one.wait_for_log("certificate order abandoned");
+    assert_eq!(
+        database.sql("SELECT reason IS NULL, holder FROM parlor.acme_orders"),
+        "t|another"
+    );
+    // The other process has died.
+    gate.lead_to(one.all("turn-tls")[0]);
+    database.sql(&format!("{set} lease_until = now()"));
+    one.wait_for_log(ISSUED);
+    assert_eq!(acme.issued(), 1);
 }
 
 #[test]
