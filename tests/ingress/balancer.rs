@@ -1,0 +1,194 @@
+//! The balancer of docs/run/several-machines.md, run as it stands there: HAProxy in front of three nodes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+
+use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token, join};
+use crate::support::http::Client;
+use crate::support::{DEADLINE, Daemon, postgres, redis};
+
+const BIND: &str = ":443 ssl crt /etc/haproxy/talk.example.org.pem alpn h2,http/1.1";
+
+/// Three nodes behind a balancer.
+struct Fixture {
+    nodes: Vec<Daemon>,
+    balancer: SocketAddr,
+    haproxy: Child,
+    postgres: &'static postgres::Server,
+    place: TempDir,
+    _cluster: Cluster,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let _ = self.haproxy.kill();
+        let _ = self.haproxy.wait();
+    }
+}
+
+impl Fixture {
+    fn start() -> Fixture {
+        let postgres = postgres::Server::start();
+        let cluster = Cluster::at(postgres, redis::server().database(), SHORT_LEASE);
+        let nodes: Vec<Daemon> = ["n1", "n2", "n3"].map(|name| cluster.start(name)).into();
+        // HAProxy inherits the socket: connections wait in its queue until HAProxy has started.
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        fcntl_setfd(&listener, FdFlags::empty()).expect("a socket that is inherited");
+        let mut example = example();
+        assert!(example.contains(BIND));
+        example = example.replace(BIND, &format!("fd@{}", listener.as_raw_fd()));
+        for (number, node) in nodes.iter().enumerate() {
+            let address = format!("10.0.0.1{}:8000", number + 1);
+            assert_eq!(example.matches(&address).count(), 2, "{address}");
+            example = example.replace(&address, &node.http().to_string());
+        }
+        let place = TempDir::new().expect("a place");
+        let stats = place.path().join("stats");
+        let global = format!("global\n    stats socket {}\n", stats.display());
+        let file = place.path().join("haproxy.cfg");
+        fs::write(&file, global + &example).expect("written");
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(file).stdin(Stdio::null());
+        Fixture {
+            nodes,
+            balancer: listener.local_addr().expect("an address"),
+            haproxy: command.spawn().expect("haproxy starts; install it"),
+            postgres,
+            place,
+            _cluster: cluster,
+        }
+    }
+
+    /// Connects a user through the balancer; `None` if a node refuses, or the balancer has none.
+    fn connect(&self, room: &str, user: &str) -> Option<WebSocket<TcpStream>> {
+        let stream = TcpStream::connect(self.balancer).expect("a connection");
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let token = cluster_token(user);
+        let url = format!("ws://{}/api/ws/rooms/{room}?token={token}", self.balancer);
+        let (mut socket, _) = tungstenite::client(url, stream).ok()?;
+        socket.send(Message::Ping("entered".into())).ok()?;
+        loop {
+            match socket.read() {
+                Ok(Message::Pong(_)) => return Some(socket),
+                Ok(Message::Close(_)) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The nodes of the sessions whose user or room has this id.
+    fn nodes_of(&self, field: &str, id: &str) -> BTreeSet<String> {
+        let sessions = self.nodes[0].cli_json(&["sessions", "--all"]);
+        let all = sessions.as_array().expect("sessions");
+        let found = all.iter().filter(|session| session[field]["id"] == id);
+        found.map(|session| text(&session["node"])).collect()
+    }
+
+    /// The number of nodes that the balancer considers as down.
+    fn nodes_down(&self) -> usize {
+        let mut socket = UnixStream::connect(self.place.path().join("stats")).expect("HAProxy");
+        socket.write_all(b"show stat\n").expect("written");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).expect("read");
+        let down = |line: &&str| line.starts_with("nodes,n") && line.contains(",DOWN,");
+        text.lines().filter(down).count()
+    }
+
+    fn status(&self, path: &str) -> u16 {
+        Client::new(self.balancer).get(path).status
+    }
+}
+
+/// The configuration of HAProxy in the document.
+fn example() -> String {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/run/several-machines.md");
+    let document = fs::read_to_string(document).expect("docs/run/several-machines.md");
+    let (_, block) = document.split_once("```haproxy\n").expect("an example");
+    block.split_once("```").expect("an end").0.to_owned()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("text").to_owned()
+}
+
+fn wait_until(subject: &str, mut is_true: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if is_true() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("{subject}");
+}
+
+#[test]
+fn the_balancer_sends_a_room_to_one_node_and_nobody_to_a_node_that_drains() {
+    let fixture = Fixture::start();
+    let rooms: Vec<String> = (0..12).map(|number| format!("room-{number}")).collect();
+    wait_until("three nodes are ready", || fixture.status("/readyz") == 200);
+    wait_until("n1 knows the others", || {
+        let nodes = fixture.nodes[0].cli_json(&["nodes"]);
+        nodes.as_array().expect("nodes").len() == 3
+    });
+    let mut connections = Vec::new();
+    for room in &rooms {
+        let node = &fixture.nodes[0];
+        node.cli_json(&["room", "create", room, "--id", room]);
+        for user in ["alice", "bob"] {
+            join(node, room, user);
+            connections.push(fixture.connect(room, user).expect("an entry"));
+        }
+    }
+    let served: Vec<_> = rooms
+        .iter()
+        .map(|room| fixture.nodes_of("room", room))
+        .collect();
+    for (room, nodes) in rooms.iter().zip(&served) {
+        assert_eq!(nodes.len(), 1, "{room} is on {nodes:?}");
+    }
+    let all: BTreeSet<_> = served.iter().flatten().collect();
+    assert_eq!(all.len(), 3, "{served:?}");
+
+    let mut placed = rooms.iter().zip(&served);
+    let (room, _) = placed
+        .find(|(_, nodes)| nodes.contains("n3"))
+        .expect("a room on n3");
+    fixture.nodes[2].cli_json(&["drain", "--timeout", "1m", "--detach"]);
+    join(&fixture.nodes[0], room, "carol");
+    let mut carol = None;
+    wait_until("carol enters on another node", || {
+        carol = fixture.connect(room, "carol");
+        carol.is_some()
+    });
+    let nodes = fixture.nodes_of("user", "carol");
+    assert!(nodes.len() == 1 && !nodes.contains("n3"), "{nodes:?}");
+}
+
+#[test]
+fn if_no_node_is_ready_the_balancer_still_passes_on_what_each_says() {
+    let fixture = Fixture::start();
+    wait_until("three nodes are ready", || fixture.status("/readyz") == 200);
+    fixture.postgres.kill();
+    // The answer of a node: HAProxy's own is HTML.
+    wait_until("a node says why it is not ready", || {
+        let answer = Client::new(fixture.balancer).get("/readyz");
+        answer.status == 503 && answer.header("content-type") == Some("application/json")
+    });
+    wait_until("the balancer finds no node ready", || {
+        fixture.nodes_down() == 3
+    });
+    assert_eq!(fixture.status("/healthz"), 200);
+    fixture.postgres.restart();
+    wait_until("ready again", || fixture.status("/readyz") == 200);
+}
