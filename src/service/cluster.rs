@@ -5,6 +5,7 @@ mod ask;
 mod calls;
 mod changes;
 pub(super) mod ended;
+mod limits;
 mod message;
 pub(super) mod metrics;
 pub(super) mod protocol;

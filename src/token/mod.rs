@@ -8,6 +8,7 @@ mod device;
 mod error;
 mod ids;
 mod keys;
+mod name_slot;
 mod provider;
 
 use base64::Engine;
@@ -23,6 +24,7 @@ pub use ids::{ROOM_ID_RULE, USER_ID_RULE, valid_room_id, valid_user_id};
 use crate::config;
 use crate::secret::Secret;
 use keys::Keyring;
+use name_slot::NameSlots;
 
 /// The id of parlor's own key if `auth.algorithm` is one of public keys.
 const OWN_KEY_ID: &str = "parlor";
@@ -38,6 +40,7 @@ pub struct Tokens {
     own: Option<Keyring>,
     signing: EncodingKey,
     devices: Devices,
+    name_slots: NameSlots,
     issuer: Option<String>,
     audience: Option<String>,
 }
@@ -67,6 +70,7 @@ impl Tokens {
             own,
             signing: EncodingKey::from_secret(secret.expose().as_bytes()),
             devices: Devices::new(std::iter::once(secret).chain(&auth.previous_secrets)),
+            name_slots: NameSlots::new(secret),
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
         }
@@ -104,6 +108,11 @@ impl Tokens {
     /// Returns the issuer of device tokens.
     pub fn devices(&self) -> &Devices {
         &self.devices
+    }
+
+    /// Returns a number that stands for a user name where other programs can read it. Some names share one.
+    pub fn name_slot(&self, name: &str) -> u32 {
+        self.name_slots.of(name)
     }
 
     /// Signs `claims`; a configured issuer and audience are filled in where they are missing.

@@ -3,6 +3,7 @@
 mod chaos;
 mod cluster;
 mod cluster_admin;
+mod cluster_logins;
 mod durability;
 mod logs;
 mod metrics;

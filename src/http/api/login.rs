@@ -60,8 +60,12 @@ async fn check_login(request: Request) -> Result<Response, Error> {
         return Err(too_many_from_address());
     }
     let body = body?;
-    if !is_known && !logins.try_take_name(&client_info, &body.username, now.mono) {
-        return Err(too_many_for_name());
+    if !is_known {
+        let name = &body.username;
+        let taken = logins.try_take_name(&app, &client_info, name, now.mono);
+        if !taken.await {
+            return Err(too_many_for_name());
+        }
     }
     let (user, kept) = match app.store.login(&body.username).await? {
         Some((user, kept)) => (Some(user), kept),

@@ -14,6 +14,7 @@ use crate::http::forwarded::ClientInfo;
 use crate::password;
 use crate::rate::{KeyedLimiter, Limit, PerIpLimiter, SharedGcra};
 use crate::secret::Secret;
+use crate::service::App;
 
 /// Approximate number of addresses, names or users that have a limit of their own.
 const TABLE_SIZE: usize = 4096;
@@ -143,9 +144,16 @@ impl LoginLimits {
         taken
     }
 
-    /// Counts an attempt for a name; false if there were too many.
-    pub(crate) fn try_take_name(&self, client: &ClientInfo, name: &str, now: Mono) -> bool {
-        let taken = self.names.take(name, now);
+    /// Counts an attempt for a name, on this node and then on all nodes; false if there were too many.
+    pub(crate) async fn try_take_name(
+        &self,
+        app: &App,
+        client: &ClientInfo,
+        name: &str,
+        now: Mono,
+    ) -> bool {
+        let taken =
+            self.names.take(name, now) && app.try_take_name(name, NAME_INTERVAL, NAME_BURST).await;
         if !taken {
             self.log_limit(now, client.address, LimitReached::Name);
         }
