@@ -40,6 +40,9 @@ use tempfile::TempDir;
 /// Limit of every wait. Generous for slow machines; a passing test never reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The variable of a [`Builder`] with the path of a binary to execute.
+pub(crate) const BINARY: &str = "TEST_BINARY";
+
 /// Starts of a daemon whose port another process has.
 const MAX_STARTS: u32 = 200;
 
@@ -517,7 +520,8 @@ impl Drop for Daemon {
 
 /// The binary under test with this environment alone.
 pub(crate) fn parlor(env: &HashMap<String, String>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
+    let binary = env.get(BINARY).map(String::as_str);
+    let mut command = Command::new(binary.unwrap_or(env!("CARGO_BIN_EXE_parlor")));
     command.env_clear().envs(env);
     command.current_dir(std::env::temp_dir());
     command

@@ -7,6 +7,7 @@
 
 mod check;
 mod faults;
+mod rolling;
 mod user;
 mod writer;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
+use tokio::runtime::Runtime;
 
 use self::faults::Faults;
 use self::user::User;
@@ -37,6 +39,13 @@ struct Shared {
 }
 
 impl Shared {
+    fn new<'a>(nodes: impl Iterator<Item = &'a Daemon>) -> Arc<Shared> {
+        Arc::new(Shared {
+            nodes: nodes.map(Daemon::http).collect(),
+            violations: Mutex::default(),
+        })
+    }
+
     fn any_node(&self) -> SocketAddr {
         self.nodes[rand::rng().random_range(0..self.nodes.len())]
     }
@@ -75,20 +84,10 @@ fn after_faults_at_random_all_clients_know_each_other_and_nothing_acknowledged_i
     let nodes: Vec<Daemon> = (0..number("CHAOS_NODES", 3))
         .map(|number| with_limits(cluster.node(&format!("n{number}"))).start())
         .collect();
-    let shared = Arc::new(Shared {
-        nodes: nodes.iter().map(Daemon::http).collect(),
-        violations: Mutex::default(),
-    });
+    let shared = Shared::new(nodes.iter());
     let users = users(&nodes[0], number("CHAOS_USERS", 24) as usize);
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    for user in &users {
-        runtime.spawn(user.clone().live(shared.clone()));
-    }
+    let _runtime = start(&users, &shared);
     let writer = Writer::start(shared.clone(), &users);
     check::wait_until_well(&users, "at the start");
     let mut faults = Faults::new(nodes, &redis, postgres, &users);
@@ -108,6 +107,19 @@ fn after_faults_at_random_all_clients_know_each_other_and_nothing_acknowledged_i
             faults.summary()
         );
     }
+}
+
+/// Lets users connect, until the runtime is dropped.
+fn start(users: &[Arc<User>], shared: &Arc<Shared>) -> Runtime {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    for user in users {
+        runtime.spawn(user.clone().live(shared.clone()));
+    }
+    runtime
 }
 
 fn number(variable: &str, default: u64) -> u64 {

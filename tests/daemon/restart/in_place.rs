@@ -5,7 +5,7 @@ use crate::support::postgres::Server;
 use crate::support::turn::{both_hear_each_other, connected};
 
 /// Waits until a daemon has become ready this many times.
-pub(super) fn ready(daemon: &Daemon, times: usize) {
+pub(crate) fn ready(daemon: &Daemon, times: usize) {
     daemon.wait_for_logs(&["\"message\":\"ready\""], times);
 }
 

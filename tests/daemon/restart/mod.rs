@@ -4,7 +4,7 @@
 
 mod activation;
 mod fd_store;
-mod in_place;
+pub(crate) mod in_place;
 mod signals;
 mod store;
 
