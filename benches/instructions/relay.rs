@@ -406,6 +406,7 @@ fn config() -> Config {
         quotas: Arc::new(Quotas::new(20_000, 200, 20_000)),
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(1)),
+        room_relays: None,
         settings: Settings {
             credentials: Credentials::new(&Secret::new("north"), &[]),
             allowed_peers: Vec::new(),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::secret::Secret;
+use crate::service::{App, RelayAddress};
 
 /// Length of a fingerprint, in bytes.
 const FINGERPRINT_BYTES: usize = 8;
@@ -21,6 +22,8 @@ pub(super) struct About {
     auth: Vec<String>,
     /// Fingerprints of `turn.secret` and of its previous secrets.
     turn: Vec<String>,
+    /// Where clients reach the relay.
+    relay: Option<RelayAddress>,
 }
 
 impl About {
@@ -31,7 +34,20 @@ impl About {
             realm: turn.realm.clone(),
             auth: fingerprints(auth.secret.iter().chain(&auth.previous_secrets)),
             turn: fingerprints(turn.secret.iter().chain(&turn.previous_secrets)),
+            relay: None,
         }
+    }
+
+    /// Tells the other nodes what this one is now.
+    pub(super) fn announce(app: &App) {
+        let Some(link) = app.hub.link() else {
+            return;
+        };
+        let about = About {
+            relay: app.relay_address(),
+            ..About::new(&app.settings().config)
+        };
+        link.set_about(about.to_text());
     }
 
     pub(super) fn to_text(&self) -> String {

@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::bus::redis::{Link, LinkError, Server, Settings};
 use crate::config::{Config, is_node_name};
+use crate::relay;
 use crate::secret::Secret;
-use crate::service::{self, Hub};
+use crate::service::{self, App, RelayNodes};
 use crate::tls::{Verification, client_config};
 
 use super::about::About;
@@ -28,6 +29,9 @@ const REGISTRATION_PAUSE: Duration = Duration::from_millis(5);
 /// Timeout for telling the other nodes that this one ends.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Length of the name of a relay, before it is written in hexadecimal digits.
+const RELAY_ID_BYTES: usize = 8;
+
 /// The version of keys and scripts in Redis. Nodes with another one do not see each other.
 const PROTOCOL: &str = "1:";
 
@@ -41,6 +45,7 @@ pub(super) struct Cluster {
     /// The URL of the server without its password.
     url: String,
     name: String,
+    lease: Duration,
     about: About,
 }
 
@@ -64,8 +69,16 @@ impl Cluster {
             server,
             url,
             name,
+            lease: cluster.lease,
             about,
         }))
+    }
+
+    /// The placements of rooms on the relays of all nodes. `seed` must be random: it names the relay.
+    pub(super) fn relay_nodes(&self, relay: relay::Handle, seed: [u8; 32]) -> RelayNodes {
+        let bytes = seed.iter().take(RELAY_ID_BYTES);
+        let id = bytes.map(|byte| format!("{byte:02x}")).collect();
+        RelayNodes::new(self.link.clone(), relay, id, self.lease)
     }
 
     /// Waits a few seconds for a server that is starting, then checks that the other nodes have the same secrets.
@@ -106,9 +119,10 @@ impl Cluster {
     ///
     /// # Errors
     /// A node with other secrets has started at the same time.
-    pub(super) async fn start(self, hub: Arc<Hub>) -> anyhow::Result<Running> {
+    pub(super) async fn start(self, app: Arc<App>) -> anyhow::Result<Running> {
         let link = self.link.clone();
-        let running = service::cluster::run(hub, link.clone(), self.server.clone());
+        About::announce(&app);
+        let running = service::cluster::run(app.hub.clone(), link.clone(), self.server.clone());
         let task = tokio::spawn(running);
         let registered = async {
             while !link.is_available() {
@@ -120,6 +134,7 @@ impl Cluster {
         let running = Running {
             link: link.clone(),
             task,
+            announcing: tokio::spawn(announce_addresses(app)),
         };
         if is_registered && let Err(error) = self.check_secrets().await {
             running.finish().await;
@@ -133,6 +148,7 @@ impl Cluster {
 pub(super) struct Running {
     link: Arc<Link>,
     task: JoinHandle<()>,
+    announcing: JoinHandle<()>,
 }
 
 impl Running {
@@ -142,6 +158,15 @@ impl Running {
             tracing::warn!("other nodes will notice the end of this one by its lease");
         }
         self.task.abort();
+        self.announcing.abort();
+    }
+}
+
+/// Tells the other nodes each change of this host's addresses, for ever.
+async fn announce_addresses(app: Arc<App>) {
+    let mut changes = app.relay.address_changes();
+    while changes.changed().await.is_ok() {
+        About::announce(&app);
     }
 }
 

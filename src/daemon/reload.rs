@@ -235,10 +235,8 @@ impl Reloader {
                 .set_external_ip(&config.turn.external_ip, stun_urls);
         }
         self.app.hub.reconfigure(&config.signaling);
-        if let Some(link) = self.app.hub.link() {
-            link.set_about(About::new(config).to_text());
-        }
         self.level.set(config.log.level);
         self.app.live.swap(new);
+        About::announce(&self.app);
     }
 }

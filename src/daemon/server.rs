@@ -135,6 +135,7 @@ impl Server {
             tls: tls_config(&[tls::STUN_TURN])?,
             trusted_proxies: &config.http.trusted_proxies,
             max_allocations: startup::max_allocations(&config, start.descriptors),
+            has_other_nodes: prepared.cluster.is_some(),
             seed: startup::seed()?,
         };
         let relay = Relay::start(listeners.turn, &mut inherited.sockets, options, &stop)?;
@@ -152,6 +153,10 @@ impl Server {
         }
         let mut bus = bus::Local::default();
         service::count_events(&mut bus, &metrics);
+        let relay_nodes = match cluster {
+            Some(cluster) => Some(cluster.relay_nodes(relay.handle.clone(), startup::seed()?)),
+            None => None,
+        };
         let settings = Settings::new(config, prepared.tokens, prepared.credentials);
         let app = App {
             started: start.started,
@@ -172,6 +177,7 @@ impl Server {
             order: ChangeOrder::default(),
             health_log: HealthLogLimits::default(),
             redis_health: RedisHealth::default(),
+            relay_nodes,
         };
         let app = Arc::new(app);
         let reloader = Reloader::new(
@@ -231,7 +237,7 @@ impl Server {
         reload_signals: SignalStream,
     ) -> anyhow::Result<(Tasks, JoinHint)> {
         let cluster = match self.cluster.take() {
-            Some(cluster) => Some(cluster.start(self.app.hub.clone()).await?),
+            Some(cluster) => Some(cluster.start(self.app.clone()).await?),
             None => None,
         };
         let address = self.http[0].local_addr()?;

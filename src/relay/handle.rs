@@ -4,6 +4,7 @@
 //! and then sends a command to every shard, which ends existing allocations. So no allocation slips through
 //! between the two.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::clock::Mono;
 use crate::config;
 use crate::credential::{Credentials, Revocations, RevokedGenerations};
 use crate::ingress::{Accepted, AdmissionLimits, Limits};
-use crate::turn::{BandwidthUse, Quotas, Scope, Session};
+use crate::turn::{Alternates, BandwidthUse, Quotas, RoomRelay, RoomRelays, Scope, Session};
 
 use super::acceptor::Acceptor;
 use super::current_addresses::{CurrentAddresses, relayed_address_texts};
@@ -33,6 +34,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Handle {
     revocations: Arc<Revocations>,
     quotas: Arc<Quotas>,
+    /// `None` if this server is the only one.
+    room_relays: Option<Arc<RoomRelays>>,
     admission: Arc<AdmissionLimits>,
     acceptor: Option<Arc<Acceptor>>,
     shards: Arc<[Mailbox]>,
@@ -84,6 +87,7 @@ impl Handle {
     pub(super) fn new(
         revocations: Arc<Revocations>,
         quotas: Arc<Quotas>,
+        room_relays: Option<Arc<RoomRelays>>,
         admission: Arc<AdmissionLimits>,
         acceptor: Arc<Acceptor>,
         shards: Arc<[Mailbox]>,
@@ -92,6 +96,7 @@ impl Handle {
         Handle {
             revocations,
             quotas,
+            room_relays,
             admission,
             acceptor: Some(acceptor),
             shards,
@@ -240,6 +245,11 @@ impl Handle {
         relayed_address_texts(&self.host_updates.current.borrow().host)
     }
 
+    /// Reports changes of this host's addresses.
+    pub fn address_changes(&self) -> watch::Receiver<CurrentAddresses> {
+        self.host_updates.current.clone()
+    }
+
     /// A snapshot of this host's addresses and the known addresses of `turn.external_ip`.
     pub fn current_addresses(&self) -> CurrentAddresses {
         self.host_updates.current.borrow().clone()
@@ -250,7 +260,25 @@ impl Handle {
         self.quotas.bandwidth_use(now)
     }
 
-    /// Rejects new allocations. Existing ones can still be refreshed.
+    /// Records that this server relays a room, or that another one with these addresses does.
+    pub fn set_room_relay(&self, room: &str, elsewhere: Option<&[SocketAddr]>) {
+        if let Some(room_relays) = &self.room_relays {
+            let relay = elsewhere.map_or(RoomRelay::Here, |servers| {
+                RoomRelay::Elsewhere(Alternates::new(servers))
+            });
+            room_relays.set(room, relay);
+        }
+    }
+
+    /// Forgets which server relays a room.
+    pub fn forget_room_relay(&self, room: &str) {
+        if let Some(room_relays) = &self.room_relays {
+            room_relays.forget(room);
+        }
+    }
+
+    /// Rejects new allocations, except those for rooms that this server relays. Existing ones can still be
+    /// refreshed.
     pub fn drain(&self) {
         self.quotas.close();
     }

@@ -95,6 +95,7 @@ impl Relay {
             handle: Handle::new(
                 revocations,
                 config.quotas,
+                config.room_relays,
                 admission.clone(),
                 acceptor,
                 mailboxes.clone(),

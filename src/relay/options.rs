@@ -35,6 +35,8 @@ pub struct Options<'a> {
     pub trusted_proxies: &'a [IpNet],
     /// Maximum number of allocations at a time.
     pub max_allocations: usize,
+    /// Whether several servers share the rooms.
+    pub has_other_nodes: bool,
     pub seed: [u8; 32],
 }
 

@@ -76,6 +76,7 @@ pub(super) fn config(
         )),
         discovery,
         directory: Arc::new(Directory::new(shards)),
+        room_relays: options.has_other_nodes.then(Arc::default),
         settings: settings(turn, options.credentials),
     }
 }

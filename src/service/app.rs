@@ -7,6 +7,7 @@ use super::change_order::ChangeOrder;
 use super::health_log::HealthLogLimits;
 use super::hub::Hub;
 use super::redis_health::RedisHealth;
+use super::relay_nodes::RelayNodes;
 use super::settings::{LiveSettings, Settings};
 use crate::bus;
 use crate::clock::{self, Now};
@@ -34,6 +35,8 @@ pub struct App {
     pub certificate: Option<Arc<tls::CertResolver>>,
     pub hub: Arc<Hub>,
     pub relay: relay::Handle,
+    /// `None` if this node is the only one.
+    pub relay_nodes: Option<RelayNodes>,
     pub bus: bus::Local,
     pub metrics: Metrics,
     pub order: ChangeOrder,

@@ -7,6 +7,9 @@ impl App {
     pub fn drain(&self) {
         self.hub.drain();
         self.relay.drain();
+        if let Some(link) = self.hub.link() {
+            link.set_draining(true);
+        }
     }
 
     pub fn is_draining(&self) -> bool {

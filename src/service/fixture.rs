@@ -33,6 +33,7 @@ pub(super) fn app(hub: Arc<Hub>, store: Store, relay: relay::Handle) -> Arc<App>
         bus: Default::default(),
         order: Default::default(),
         health_log: Default::default(),
+        relay_nodes: None,
         redis_health: Default::default(),
         relay,
         metrics: Metrics::new(),

@@ -138,6 +138,16 @@ impl Hub {
         entry.map_or_else(Vec::new, |s| lock(&s).room.users().cloned().collect())
     }
 
+    /// The users who are connected to a room on other nodes, if the room has connections to this one.
+    pub(super) fn connected_elsewhere(&self, room: &str) -> Vec<Arc<str>> {
+        let entry = lock(self.bucket(room)).get(room).cloned();
+        entry.map_or_else(Vec::new, |entry| {
+            let entry = lock(&entry);
+            let members = entry.room.remote_members();
+            members.map(|(user, _)| user.clone()).collect()
+        })
+    }
+
     /// Whether a user is connected to a room.
     pub fn is_connected(&self, room: &str, user: &str) -> bool {
         let entry = lock(self.bucket(room)).get(room).cloned();
@@ -337,6 +347,11 @@ impl Hub {
             closed_by_client: false,
             entered,
         })
+    }
+
+    /// Tells the members of a room that its ICE servers have changed: those whose clients expect such messages.
+    pub(super) fn notify_ice_servers(&self, room: &str) {
+        self.with_room(room, |entry| entry.notify_ice_servers());
     }
 
     /// Runs `work` on a room with connections, and carries out its effects.

@@ -25,6 +25,8 @@ pub fn frame_cost(frame: &Bytes) -> usize {
 #[derive(Debug)]
 pub struct Outbox {
     capacity: usize,
+    /// Whether the client expects messages that the plain protocol does not have.
+    accepts_notices: bool,
     /// Of all frames that were pushed and are not yet [`Outbox::sent`].
     bytes: AtomicUsize,
     state: Mutex<State>,
@@ -58,9 +60,22 @@ impl Outbox {
     pub fn new(capacity: usize) -> Outbox {
         Outbox {
             capacity,
+            accepts_notices: false,
             bytes: AtomicUsize::new(0),
             state: Mutex::default(),
         }
+    }
+
+    /// Records whether the client expects messages that the plain protocol does not have.
+    pub fn with_notices(self, accepts_notices: bool) -> Outbox {
+        Outbox {
+            accepts_notices,
+            ..self
+        }
+    }
+
+    pub(super) fn accepts_notices(&self) -> bool {
+        self.accepts_notices
     }
 
     /// Queues a frame that the connection `from` sent. Returns the number of frames that were dropped

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
@@ -149,6 +150,17 @@ impl RoomEntry {
             let requests = self.take_requests();
             if !requests.is_empty() {
                 link.request(&self.id, requests);
+            }
+        }
+    }
+
+    /// Tells clients that accept notices to fetch ICE servers.
+    pub(super) fn notify_ice_servers(&self) {
+        let notice = serde_json::json!({ "type": "ice-servers", "roomId": &*self.id });
+        let notice = Bytes::from(notice.to_string());
+        for known in self.connections.values() {
+            if known.outbox.accepts_notices() {
+                known.outbox.push(notice.clone(), None);
             }
         }
     }

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
-use super::{cluster, expiry, external_changes, redis_watch};
+use super::{cluster, expiry, external_changes, redis_watch, relay_placement};
 use crate::credential::Revocations;
 
 /// Removes expired guests, acts on what other processes write to the database, and answers other nodes, until `shutdown`
@@ -24,6 +24,7 @@ pub async fn run_background_tasks(
         shutdown.clone(),
     ));
     tasks.spawn(redis_watch::follow(app.clone(), shutdown.clone()));
+    tasks.spawn(relay_placement::follow(app.clone(), shutdown.clone()));
     tasks.spawn(external_changes::follow(app, revocations, shutdown));
     while tasks.join_next().await.is_some() {}
 }

@@ -84,6 +84,9 @@ impl Server {
         let Some(token) = reservation_token(message)? else {
             let requested = self.requested_addresses(request, parity)?;
             check_client_address(request)?;
+            if let Some(server) = self.room_server(request.route, &owner) {
+                return Ok(Granted::OtherServer(server));
+            }
             if let Some(shard) = self.other_shard_with_ports(&requested) {
                 return Ok(Granted::OtherShard(shard));
             }
@@ -122,6 +125,22 @@ impl Server {
             account: subject.account(request.route.client.ip()).into(),
             room: subject.room.map(Box::from),
         })
+    }
+
+    /// Returns the server that relays the owner's room, if it is another one.
+    fn room_server(&self, route: &Route, owner: &Owner) -> Option<SocketAddr> {
+        let room_relays = self.config.room_relays.as_ref()?;
+        let room = owner.room.as_deref()?;
+        room_relays.alternate(room, route.client, route.transport)
+    }
+
+    /// Returns whether this server relays the owner's room, and so allocates for it even while it drains.
+    fn is_room_server(&self, owner: &Owner) -> bool {
+        let room_relays = self.config.room_relays.as_ref();
+        let room = owner.room.as_deref();
+        room_relays
+            .zip(room)
+            .is_some_and(|(relays, room)| relays.is_here(room))
     }
 
     /// Returns the local addresses for the relayed addresses that a request asks for.
@@ -191,9 +210,12 @@ impl Server {
         granted: u32,
         mut requested: RequestedAddresses,
     ) -> Result<(), ErrorReason> {
+        let quotas = &self.config.quotas;
+        if quotas.is_closed() && !self.is_room_server(&owner) {
+            return Err(ErrorReason::Draining);
+        }
         let take = || {
             let client = request.route.client.ip();
-            let quotas = &self.config.quotas;
             quotas.take(&owner.account, client, request.now.mono)
         };
         let permit = take()?;

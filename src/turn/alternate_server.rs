@@ -18,10 +18,15 @@ impl Alternates {
     pub(super) fn for_error(&self, reason: ErrorReason, client: SocketAddr) -> Option<SocketAddr> {
         match reason {
             ErrorReason::TotalQuota | ErrorReason::NoPort | ErrorReason::Draining => {
-                let mut servers = self.0.iter().copied();
-                servers.find(|server| server.is_ipv4() == client.is_ipv4())
+                self.of_family(client)
             }
             _ => None,
         }
+    }
+
+    /// Returns the server of the client's own address family.
+    pub(super) fn of_family(&self, client: SocketAddr) -> Option<SocketAddr> {
+        let mut servers = self.0.iter().copied();
+        servers.find(|server| server.is_ipv4() == client.is_ipv4())
     }
 }

@@ -1,5 +1,7 @@
 //! Requests: authentication, unknown attributes, dispatch by method, and responses.
 
+use std::net::SocketAddr;
+
 use crate::stun::{Attribute, Class, Message, Method, Writer};
 
 use super::algorithms::Key;
@@ -52,6 +54,9 @@ impl Server {
             Ok(Granted::Queued) => Verdict::Queued,
             Ok(Granted::Pending) => Verdict::Dropped(DropReason::Pending),
             Ok(Granted::OtherShard(shard)) => Verdict::Redirect { shard },
+            Ok(Granted::OtherServer(server)) => {
+                self.respond_alternate(request.message, server, &authenticated.key)
+            }
             Ok(granted) => self.respond_granted(request.message, &granted, &authenticated.key),
             Err(reason) => self.respond_error(request, reason, Some(&authenticated.key)),
         }
@@ -97,6 +102,20 @@ impl Server {
         };
         key.sign(writer).fingerprint();
         Verdict::Respond(Outcome::Granted(method))
+    }
+
+    /// Redirects an authenticated client to the relay of its room.
+    fn respond_alternate(
+        &mut self,
+        message: &Message<'_>,
+        server: SocketAddr,
+        key: &Key,
+    ) -> Verdict {
+        let (method, reason) = (message.method(), ErrorReason::OtherServer);
+        let builder = ResponseBuilder::new(method, message.transaction());
+        self.response.clear();
+        builder.error(&mut self.response, reason, Some(server), Some(key));
+        Verdict::Respond(Outcome::Refused(method, reason))
     }
 
     /// Writes an error response. With a `key` the client is authenticated, and the response is

@@ -74,8 +74,6 @@ pub enum Exhausted {
     /// The quota of one client address: its limit, or a lower one while few allocations are free.
     Address,
     Total,
-    /// No permits are granted any more.
-    Closed,
 }
 
 impl Quotas {
@@ -98,9 +96,14 @@ impl Quotas {
         self.max_per_user.store(max_per_user, Ordering::Relaxed);
     }
 
-    /// Grants no permits any more. Existing permits stay valid.
+    /// Records that the server drains: it allocates only for rooms whose relay it is. Existing permits stay valid.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the server drains.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
     }
 
     /// Returns the number of permits, which is the number of relayed addresses and reserved ports.
@@ -119,9 +122,6 @@ impl Quotas {
         client: IpAddr,
         now: Mono,
     ) -> Result<Permit, Exhausted> {
-        if self.is_closed.load(Ordering::Relaxed) {
-            return Err(Exhausted::Closed);
-        }
         let mut users = self.users();
         // The user's quota is checked first: another server would not help such a client.
         let held = users.entries.get(user).map_or(0, |entry| entry.held);
@@ -274,7 +274,6 @@ impl From<Exhausted> for ErrorReason {
             Exhausted::User => ErrorReason::UserQuota,
             Exhausted::Address => ErrorReason::AddressQuota,
             Exhausted::Total => ErrorReason::TotalQuota,
-            Exhausted::Closed => ErrorReason::Draining,
         }
     }
 }

@@ -78,6 +78,9 @@ pub enum ErrorReason {
     /// The credential names no user, and `turn.allow_anonymous` is off.
     #[error("anonymous not allowed")]
     AnonymousNotAllowed,
+    /// Another server relays the room of the credential.
+    #[error("room relayed elsewhere")]
+    OtherServer,
 }
 
 /// Why a datagram is dropped. Its text is the `reason` of metrics.
@@ -122,7 +125,7 @@ pub enum DropReason {
 
 impl ErrorReason {
     /// All variants, in the order of their discriminants.
-    pub const ALL: [ErrorReason; 27] = [
+    pub const ALL: [ErrorReason; 28] = [
         ErrorReason::Challenge,
         ErrorReason::BadRequest,
         ErrorReason::PasswordAlgorithms,
@@ -150,12 +153,14 @@ impl ErrorReason {
         ErrorReason::NoReservation,
         ErrorReason::Draining,
         ErrorReason::AnonymousNotAllowed,
+        ErrorReason::OtherServer,
     ];
 
     /// Returns the error code and the reason phrase of the response. They say no more than the RFC
     /// requires, so that a client that guesses credentials learns nothing.
     pub(super) fn error_code(self) -> (u16, &'static str) {
         match self {
+            ErrorReason::OtherServer => (300, "Try Alternate"),
             ErrorReason::BadRequest | ErrorReason::PasswordAlgorithms => (400, "Bad Request"),
             ErrorReason::Challenge
             | ErrorReason::UnknownRealm

@@ -1,5 +1,7 @@
 //! A request while the server handles it, and the result of a granted one.
 
+use std::net::SocketAddr;
+
 use crate::clock::Now;
 use crate::stun::Message;
 
@@ -27,4 +29,6 @@ pub(super) enum Granted {
     Pending,
     /// Another shard must handle the request.
     OtherShard(ShardId),
+    /// The client must allocate at this server, which relays its room.
+    OtherServer(SocketAddr),
 }

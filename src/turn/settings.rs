@@ -8,7 +8,7 @@ use crate::credential::{Credentials, Revocations};
 use crate::net::PortRange;
 use crate::rate::{Limit, PerIpLimiter};
 
-use super::{Alternates, Directory, Discovery, Host, Nonces, Policy, Quotas};
+use super::{Alternates, Directory, Discovery, Host, Nonces, Policy, Quotas, RoomRelays};
 
 /// The configuration that a server is created with. Shards share what stands behind an `Arc`.
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub struct Config {
     pub quotas: Arc<Quotas>,
     pub discovery: Discovery,
     pub directory: Arc<Directory>,
+    /// The relays of rooms, if there are several servers.
+    pub room_relays: Option<Arc<RoomRelays>>,
     pub settings: Settings,
 }
 

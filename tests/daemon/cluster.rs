@@ -91,7 +91,7 @@ impl Client {
 }
 
 /// Waits until `/readyz` of a node says this of Redis, and returns the status.
-fn readiness(node: &Daemon, redis: &str) -> u16 {
+pub(super) fn readiness(node: &Daemon, redis: &str) -> u16 {
     let client = http::Client::new(node.http());
     let deadline = clock::now().mono + DEADLINE;
     loop {

@@ -4,6 +4,7 @@ mod chaos;
 mod cluster;
 mod cluster_admin;
 mod cluster_logins;
+mod cluster_relay;
 mod durability;
 mod logs;
 mod metrics;

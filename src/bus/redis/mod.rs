@@ -11,6 +11,7 @@ mod inbox;
 mod link;
 mod node;
 mod nodes;
+mod placement;
 mod query;
 mod records;
 mod scripts;

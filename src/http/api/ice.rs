@@ -1,17 +1,15 @@
 //! `GET /api/ice-servers`: STUN and TURN servers with a fresh credential, in the format of
 //! `RTCPeerConnection`. Guests, and tokens for certain rooms, get it for a room that they are in.
 
-use std::net::SocketAddr;
-
 use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
 use super::access::visible_room;
 use super::errors::not_a_participant;
 use crate::http::{Error, Request, Response, json};
-use crate::service::{App, Caller, RoomAccess};
+use crate::service::{App, Caller, RelayAddress, RoomAccess, relay_ports};
 use crate::storage::{User, utc};
-use crate::url::{Authority, Host, IceUrl, STUN_PORT, Transport};
+use crate::url::{Authority, Host, IceUrl, Transport};
 use crate::{clock, config};
 
 pub(super) async fn servers(request: Request) -> Result<Response, Error> {
@@ -30,13 +28,16 @@ pub(super) async fn servers(request: Request) -> Result<Response, Error> {
         room,
         generation: *generation,
     });
-    let offer = Offer::new(&request.app, &host, &user, bound);
-    let answer = value!({
+    let offer = Offer::new(&request.app, host, &user, bound).await;
+    let mut answer = value!({
         "iceServers": offer.servers,
         "iceTransportPolicy": offer.policy,
         "ttl": offer.ttl,
         "expiresAt": utc::format(offer.expires),
     });
+    if let Some(relay) = offer.relay {
+        answer["relay"] = Value::from(relay);
+    }
     Ok(json(StatusCode::OK, &answer))
 }
 
@@ -79,18 +80,26 @@ pub(super) struct Offer {
     pub ttl: u64,
     /// Unix seconds.
     pub expires: u64,
+    /// Names the relay, if there are several nodes.
+    pub relay: Option<String>,
 }
 
 impl Offer {
-    /// parlor's own servers at `host`, with a credential that is bound to a room if one is given; then the
-    /// configured others.
-    pub(super) fn new(app: &App, host: &Host, user: &User, bound: Option<BoundTo<'_>>) -> Offer {
+    /// parlor's own servers, with a credential that is bound to a room if one is given; then the configured
+    /// others. They are at `host`, unless there are several nodes: then they are those of the room's relay node.
+    pub(super) async fn new(
+        app: &App,
+        host: Host,
+        user: &User,
+        bound: Option<BoundTo<'_>>,
+    ) -> Offer {
+        let room = bound.as_ref().map(|bound| bound.room);
+        let relay = app.relay_for(room).await;
         let unix = clock::now().unix;
         let settings = app.settings();
         let ttl = settings.config.turn.credential_ttl.as_secs();
         let expires = user.limit_expiry(unix.saturating_add(ttl));
         let credentials = &settings.credentials;
-        let room = bound.as_ref().map(|bound| bound.room);
         let minted = match &bound {
             Some(BoundTo { room, generation }) => {
                 credentials.mint_for_member(&user.id, room, *generation, expires)
@@ -98,7 +107,11 @@ impl Offer {
             None => credentials.mint(&user.id, None, expires),
         };
         tracing::debug!(room, expires, "ICE credentials issued");
-        let (port, tls_port) = offered_ports(&settings.config, host, app);
+        let named = relay.as_deref().and_then(at_relay);
+        let (host, port, tls_port) = named.unwrap_or_else(|| {
+            let (port, tls_port) = relay_ports(app, &settings.config, &host);
+            (host, port, tls_port)
+        });
         let mut servers = Vec::new();
         if let Some(port) = port {
             let mut turn: Vec<_> = [Transport::Udp, Transport::Tcp]
@@ -120,8 +133,15 @@ impl Offer {
             policy: settings.config.turn.mode.ice_transport_policy(),
             ttl: expires.saturating_sub(unix),
             expires,
+            relay: relay.map(|relay| relay.id.clone()),
         }
     }
+}
+
+/// The host and the ports of a node's relay; `None` if the node knows no address of its own.
+fn at_relay(relay: &RelayAddress) -> Option<(Host, Option<u16>, Option<u16>)> {
+    let host = Host::parse(relay.host.as_deref()?).ok()?;
+    Some((host, relay.port, relay.tls_port))
 }
 
 fn external(ice: &crate::config::Ice) -> impl Iterator<Item = Value> {
@@ -145,59 +165,4 @@ pub(super) fn host(request: &Request) -> Result<Host, Error> {
     config::ice_host(&request.app.settings().config)
         .or_else(|| request.host().map(Authority::into_host))
         .ok_or_else(|| Error::bad_request("The request names no host (RFC 9110, section 7.2)"))
-}
-
-/// The ports of `host` for STUN and TURN, and for TURN over TLS: one of each, so that parlor has four ICE
-/// URLs of its own.
-fn offered_ports(config: &config::Config, host: &Host, app: &App) -> (Option<u16>, Option<u16>) {
-    let tls = config::advertised_tls(config, &app.https, &app.turn_tls);
-    (
-        config::advertised_port(ports(host, &app.turn), STUN_PORT),
-        config::advertised_port(ports(host, &tls), config::HTTPS_PORT),
-    )
-}
-
-/// The ports at which `host` reaches a listener: where it is an address that one listens on, or a
-/// wildcard of its family, those; else (a name, an address in front of a NAT) all.
-fn ports(host: &Host, listeners: &[SocketAddr]) -> Vec<u16> {
-    let reaches = |listener: &&SocketAddr| match host.ip() {
-        None => false,
-        Some(ip) => {
-            let wildcard = listener.ip().is_unspecified() && listener.is_ipv4() == ip.is_ipv4();
-            wildcard || listener.ip() == ip
-        }
-    };
-    let mut chosen: Vec<_> = listeners.iter().filter(reaches).collect();
-    if chosen.is_empty() {
-        chosen = listeners.iter().collect();
-    }
-    let mut ports: Vec<u16> = Vec::new();
-    for listener in chosen {
-        if !ports.contains(&listener.port()) {
-            ports.push(listener.port());
-        }
-    }
-    ports
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_are_those_of_the_listeners_that_the_host_reaches() {
-        let listeners = |list: &[&str]| -> Vec<SocketAddr> {
-            list.iter().map(|text| text.parse().unwrap()).collect()
-        };
-        let ports = |host, listeners: &[SocketAddr]| ports(&Host::parse(host).unwrap(), listeners);
-        let two = listeners(&["127.0.0.1:1111", "[::1]:2222"]);
-        assert_eq!(ports("127.0.0.1", &two), [1111]);
-        assert_eq!(ports("[::1]", &two), [2222]);
-        assert_eq!(ports("talk.example", &two), [1111, 2222]);
-        assert_eq!(ports("192.0.2.1", &two), [1111, 2222]);
-        let wild = listeners(&["0.0.0.0:3478", "[::]:3478"]);
-        assert_eq!(ports("192.0.2.1", &wild), [3478]);
-        assert_eq!(ports("talk.example", &wild), [3478]);
-        assert_eq!(ports("talk.example", &[]), [0u16; 0]);
-    }
 }

@@ -46,7 +46,7 @@ pub(super) async fn join(request: Request) -> Result<Response, Error> {
         room: &room.id,
         generation,
     };
-    let offer = ice::Offer::new(&app, &host, &caller.user, Some(bound));
+    let offer = ice::Offer::new(&app, host, &caller.user, Some(bound)).await;
     let mut answer = value!({
         "success": true,
         "room": room_json(&room),

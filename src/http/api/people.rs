@@ -1,7 +1,5 @@
 //! `GET /api/auth/me` and `GET …/participants`: the caller, and the participants of a room.
 
-use std::collections::HashSet;
-
 use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
@@ -25,13 +23,7 @@ pub(super) async fn participants(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     let id = request.param("room");
     let room = open_room(&request.access(id).await?, id)?;
-    let connected: HashSet<_> = app.hub.connected(&room.id).into_iter().collect();
-    // Read after the connections: a drain that begins in between has not closed any of them.
-    let presence = if app.hub.is_draining() {
-        "unknown"
-    } else {
-        "known"
-    };
+    let presence = app.presence(&room.id).await?;
     let members = app.store.participants(&room.id, clock::now().unix).await?;
     let participants: Vec<Value> = members
         .iter()
@@ -41,10 +33,15 @@ pub(super) async fn participants(request: Request) -> Result<Response, Error> {
                 "display_name": member.display_name,
                 "joined_at": utc::format(member.joined_at),
                 "guest": member.guest,
-                "connected": connected.contains(member.user_id.as_str()),
+                "connected": presence.connected.contains(member.user_id.as_str()),
             })
         })
         .collect();
+    let presence = if presence.is_complete {
+        "known"
+    } else {
+        "unknown"
+    };
     Ok(json(
         StatusCode::OK,
         &value!({ "participants": participants, "presence": presence }),

@@ -1,7 +1,5 @@
 //! `GET …/preview`: shows a room to a caller with an invite or a token before they join.
 
-use std::collections::HashSet;
-
 use hyper::StatusCode;
 use serde_json::{Value, json as value};
 
@@ -46,7 +44,7 @@ pub(super) async fn preview(request: Request) -> Result<Response, Error> {
         tracing::debug!(%reason, "invite preview rejected");
     })?;
     let room = preview.room;
-    let connected: HashSet<_> = app.hub.connected(&room.id).into_iter().collect();
+    let connected = app.presence(&room.id).await?.connected;
     let members = app.store.participants(&room.id, now.unix).await?;
     let present = members
         .iter()

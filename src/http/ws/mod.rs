@@ -66,6 +66,7 @@ async fn open(mut request: Request) -> Result<Response, Error> {
         app: app.clone(),
         room,
         resume: request.query("resume").as_deref() == Some("1"),
+        accepts_notices: request.query("notices").as_deref() == Some("1"),
         verdict,
         epoch,
         permit,
@@ -80,6 +81,8 @@ struct Session {
     room: String,
     /// Whether it resumes a connection from before a restart.
     resume: bool,
+    /// Whether the client expects messages that the plain protocol does not have.
+    accepts_notices: bool,
     verdict: Result<Admitted, CloseCode>,
     /// The epoch of the hub before the verdict.
     epoch: u64,
@@ -142,7 +145,9 @@ impl Session {
     /// Joins the room.
     async fn handle(&self) -> Result<(Arc<Outbox>, RoomHandle, Option<u64>), CloseCode> {
         let admitted = self.verdict.as_ref().map_err(|code| *code)?;
-        let outbox = Arc::new(Outbox::new(self.app.settings().config.signaling.max_queue));
+        let max_queue = self.app.settings().config.signaling.max_queue;
+        let outbox = Outbox::new(max_queue).with_notices(self.accepts_notices);
+        let outbox = Arc::new(outbox);
         let hub = &self.app.hub;
         let mut handle = hub.join(
             &self.room,
@@ -152,6 +157,7 @@ impl Session {
             &outbox,
         )?;
         handle.entered().await?;
+        self.app.learn_relay(&self.room);
         if hub.epoch() != self.epoch {
             // Access has changed since the verdict, possibly for this user.
             let (user, issue) = (&admitted.user, Some(admitted.issue));

@@ -14,6 +14,7 @@ mod icmp;
 mod internal;
 mod reconfigure;
 mod relaying;
+mod room_relays;
 mod shards;
 mod simulation;
 mod snapshot;
@@ -108,6 +109,7 @@ fn config() -> Config {
         quotas: Arc::new(Quotas::new(1000, 200, 1000)),
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(1)),
+        room_relays: None,
         settings: settings(),
     }
 }

@@ -94,6 +94,7 @@ impl Fixture {
         Config {
             quotas: Arc::new(Quotas::new(100, QUOTA as u32, 100)),
             directory: Arc::new(Directory::new(shards)),
+            room_relays: None,
             ports: PortRange {
                 first: FIRST_PORT,
                 last: FIRST_PORT + ports - 1,

@@ -129,6 +129,7 @@ fn tight() -> Config {
     Config {
         quotas: Arc::new(Quotas::new(5, 3, 5)),
         directory: Arc::new(Directory::new(1)),
+        room_relays: None,
         settings: Settings {
             bandwidth: Limit::per_second(1000, 3000),
             user_bandwidth: Limit::per_second(1500, 4000),

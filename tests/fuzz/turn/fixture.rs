@@ -628,6 +628,7 @@ fn config(shards: ShardId, quotas: Arc<Quotas>, unauthenticated: Arc<PerIpLimite
         quotas,
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(shards)),
+        room_relays: None,
         settings: settings(false, unauthenticated),
     }
 }

@@ -1,21 +1,30 @@
--- Places a room on a relay node, unless it is placed on a live one. A draining node keeps the rooms that it has.
+-- Places a room on a relay node, unless it is placed on a live one. A draining node keeps the rooms that it has, and
+-- so does a node that has returned under a new identifier.
 -- ARGV[4..]: room, seconds until it may be placed anew, then nodes, the preferred one first.
 -- Returns the room's relay node: the first that lives and does not drain, or the first that lives; else ''.
 local key = PREFIX .. 'q:' .. ARGV[4]
+local function name(node)
+    return string.match(node, '^(.*)%.') or node
+end
+local function is_live(node)
+    return redis.call('ZSCORE', PREFIX .. 'nodes', node)
+end
 local placed = redis.call('GET', key)
-if not placed or not redis.call('ZSCORE', PREFIX .. 'nodes', placed) then
-    local live
-    placed = nil
+if not placed or not is_live(placed) then
+    local live, preferred, successor
     for index = 6, #ARGV do
         local node = ARGV[index]
-        if redis.call('ZSCORE', PREFIX .. 'nodes', node) then
+        if is_live(node) then
             live = live or node
-            if not placed and redis.call('HGET', PREFIX .. 'h:' .. node, 'draining') ~= '1' then
-                placed = node
+            if placed and name(node) == name(placed) then
+                successor = node
+            end
+            if not preferred and redis.call('HGET', PREFIX .. 'h:' .. node, 'draining') ~= '1' then
+                preferred = node
             end
         end
     end
-    placed = placed or live
+    placed = successor or preferred or live
     if not placed then
         return ''
     end

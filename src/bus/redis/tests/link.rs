@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::cmd;
 
 use super::server;
+use crate::bus::redis::placement::preference;
 use crate::bus::redis::{Link, NodeInfo, Output, Script, Server, Settings};
 use crate::clock;
 use crate::room::{ConnectionId, Effect, Input, Limits, NodeId, Request, Room};
@@ -242,6 +243,39 @@ async fn nodes_read_what_others_say_about_themselves() {
         .wait_for(|nodes| about(nodes, "far") == expected)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn nodes_agree_where_a_room_is_placed_also_after_redis_has_forgotten_it() {
+    let redis = server::Server::start();
+    let url = redis.database();
+    let [near, far, third] = ["near", "far-away", "a-third"].map(|name| Peer::start(name, &url));
+    let mut nodes = near.link.nodes();
+    nodes.wait_for(|nodes| nodes.len() == 3).await.unwrap();
+    let ttl = Duration::from_secs(3600);
+    let first = nodes.borrow().clone();
+    let first = preference("lobby", &first)[0].id.clone();
+    assert_eq!(
+        near.link.place("lobby", None, ttl).await,
+        Some(first.clone())
+    );
+    let other = [&near, &far, &third].map(|peer| peer.link.id());
+    let other = other.into_iter().find(|id| *id != first).unwrap();
+    assert_eq!(
+        far.link.place("lobby", Some(&other), ttl).await,
+        Some(first)
+    );
+    let mut admin = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let _: () = cmd("DEL").arg("p1:q:lobby").query(&mut admin).unwrap();
+    assert_eq!(
+        near.link.place("lobby", Some(&other), ttl).await,
+        Some(other.clone())
+    );
+    let gone = NodeId::from("gone.0");
+    assert_eq!(
+        near.link.place("lobby", Some(&gone), ttl).await,
+        Some(other)
+    );
 }
 
 #[tokio::test]

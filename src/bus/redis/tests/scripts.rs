@@ -93,6 +93,18 @@ fn a_room_stays_on_its_relay_node_while_that_lives() {
 }
 
 #[test]
+fn a_node_that_returns_under_a_new_identifier_gets_its_rooms_again() {
+    let mut fixture = Fixture::new(&["n1.a", "n2.a", "n2.b"]);
+    let place = |fixture: &mut Fixture, nodes: [&str; 3]| {
+        let args = [&["lobby", "3600"], &nodes[..]].concat();
+        fixture.call("n1.a", Script::Place, &args)
+    };
+    assert_eq!(place(&mut fixture, ["n2.a", "n1.a", "n2.b"]), text("n2.a"));
+    fixture.call("n1.a", Script::Evict, &["n2.a", "any"]);
+    assert_eq!(place(&mut fixture, ["n1.a", "n2.b", "n2.a"]), text("n2.b"));
+}
+
+#[test]
 fn a_draining_node_keeps_its_rooms_and_gets_no_new_ones() {
     let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
     let place = |fixture: &mut Fixture, room: &str| {

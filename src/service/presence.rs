@@ -1,0 +1,45 @@
+//! Which members of a room are connected, on any node.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::app::App;
+use crate::clock;
+use crate::storage::StoreError;
+
+/// The connected users of a room.
+pub struct Presence {
+    pub connected: HashSet<Arc<str>>,
+    /// Whether they are all. Not while this node drains, and not while it cannot ask the others.
+    pub is_complete: bool,
+}
+
+impl App {
+    /// The users who are connected to a room, on any node.
+    ///
+    /// # Errors
+    /// The store failed, which is asked for the members of a room without connections to this node.
+    pub async fn presence(&self, room: &str) -> Result<Presence, StoreError> {
+        let mut connected: HashSet<_> = self.hub.connected(room).into_iter().collect();
+        let mut is_complete = true;
+        if let Some(link) = self.hub.link() {
+            if !connected.is_empty() && link.is_available() {
+                // The roster of a room with connections has the members on all nodes.
+                connected.extend(self.hub.connected_elsewhere(room));
+            } else {
+                let members = self.store.participants(room, clock::now().unix).await?;
+                let users: Vec<_> = members.iter().map(|m| (room, &*m.user_id)).collect();
+                let are_members = link.are_members(&users).await;
+                is_complete = are_members.is_some();
+                let listed = are_members.unwrap_or_default().into_iter().zip(&members);
+                let listed = listed.filter(|(is_member, _)| *is_member);
+                connected.extend(listed.map(|(_, member)| Arc::from(&*member.user_id)));
+            }
+        }
+        Ok(Presence {
+            connected,
+            // Asked last: a drain that begins meanwhile has not closed any connection before.
+            is_complete: is_complete && !self.is_draining(),
+        })
+    }
+}
