@@ -3,6 +3,7 @@
 //! A call counts as proved when the tone that one person's microphone plays is measured at the
 //! other's loudspeaker.
 
+mod cluster;
 mod drain;
 mod hostile;
 mod page;

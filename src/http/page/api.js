@@ -35,17 +35,23 @@ export const leave = (token) => call('POST', here('leave'), { token, body: {} })
 /** All participants with their names; for `connected` see `gone` in roster.js. */
 export const participants = (token) => call('GET', here('participants'), { token });
 
-/** STUN and TURN servers with fresh credentials in the shape RTCPeerConnection takes, and their `ttl` in seconds. */
+/**
+ * STUN and TURN servers with fresh credentials in the shape RTCPeerConnection takes, and their `ttl` in seconds.
+ * If there are several servers, `relay` names the one that relays this room.
+ */
 export const iceServers = (token) => call('GET', `api/ice-servers?room=${encodeURIComponent(room)}`, { token });
 
 /**
  * The URL of the WebSocket: the API's, with ws for http.
+ *
+ * The server then also sends `ice-servers`, which is not in the plain protocol.
  *
  * @param resume  whether the page was connected before and keeps its peer connections
  */
 export function socketUrl(resume) {
   const url = new URL(`api/ws/rooms/${encodeURIComponent(room)}`, root);
   url.protocol = url.protocol.replace('http', 'ws');
+  url.searchParams.set('notices', '1');
   if (resume) url.searchParams.set('resume', '1');
   return url;
 }

@@ -56,6 +56,11 @@ export class Call {
     for (const peer of this.#peers.values()) peer.configure(configuration);
   }
 
+  /** The relay is another one now, after configure(). */
+  relayChanged() {
+    for (const peer of this.#peers.values()) peer.relayChanged();
+  }
+
   /** Sends a track to all participants, now and later; null sends silence. */
   async setTrack(track) {
     this.#voice.track = track;

@@ -7,6 +7,9 @@
 /** A connection that takes longer has failed. */
 const CONNECT_TIMEOUT = 20_000;
 
+/** After a change of the relay, one side waits this long for the offer of the other. */
+const MOVE_TIMEOUT = 2_000;
+
 export class Peer {
   /** The id of this pair of connections, by which messages of an earlier pair are ignored. */
   call;
@@ -28,6 +31,7 @@ export class Peer {
   #ignoring = false;
   #work = Promise.resolve();
   #timer;
+  #moving; // the timer of the side that waits for the other's offer
   #closed = false;
   #gathered = new Set();
   #refused = false;
@@ -90,6 +94,29 @@ export class Peer {
     if (!this.#closed) this.#restartIce();
   }
 
+  /**
+   * The relay that we have used may be lost: restarts ICE, so that candidates of the new one are gathered. The other
+   * side learns of it at the same time. Only one side begins, unless its offer does not arrive.
+   */
+  relayChanged() {
+    clearTimeout(this.#moving);
+    if (!this.#polite) return this.#gatherAgain();
+    const before = this.#credentials;
+    this.#moving = setTimeout(() => this.#credentials === before && this.#gatherAgain(), MOVE_TIMEOUT);
+  }
+
+  /** An offer that is out has candidates of the earlier relay: another one follows its answer. */
+  #gatherAgain() {
+    if (this.#closed) return;
+    if (this.offering) this.repeat();
+    this.#pc.restartIce();
+  }
+
+  /** Our side's ICE credentials, which change when ICE restarts. */
+  get #credentials() {
+    return /^a=ice-ufrag:(.*)$/m.exec(this.#pc.localDescription?.sdp ?? '')?.[1];
+  }
+
   /** Sends our offer again, in case the other side did not receive it. */
   repeat() {
     if (this.#pc.signalingState === 'have-local-offer') this.#on.send('offer', this.#pc.localDescription);
@@ -132,6 +159,7 @@ export class Peer {
   close() {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#moving);
     this.#pc.close();
   }
 

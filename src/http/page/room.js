@@ -28,6 +28,7 @@ let track = null;
 let muted = false;
 let configuration = {};
 let iceTimer;
+let relay; // the name of the relay, if there are several
 let typed; // the name, until there is a session for it
 let again = rejoin; // the action of the button after the call has ended
 let wasLost = false; // whether the WebSocket was open, was lost, and is reconnecting
@@ -268,6 +269,8 @@ function opened(again) {
   if (again) {
     call.resume();
     muteState.resume();
+    // The notice that the relay has changed may have been missed.
+    if (relay !== undefined) freshIce();
     return roster.open();
   }
   here.clear();
@@ -287,6 +290,8 @@ function received(frame) {
       return call.meet(id);
     case 'user-left':
       return gone(id);
+    case 'ice-servers':
+      return renewIce();
     case 'offer':
     case 'answer':
     case 'ice-candidate':
@@ -385,6 +390,7 @@ function showIgnored(ids = call.ignored) {
 // ---- ICE servers ----
 
 let fresh;
+let relayLost = false;
 
 /** Fetches new credentials before the old ones expire. Concurrent callers wait for the same request. */
 function freshIce() {
@@ -392,13 +398,23 @@ function freshIce() {
   return fresh;
 }
 
+/** The ICE servers have changed: the answer to a request from before may not say so. */
+function renewIce() {
+  relayLost = true;
+  return (fresh ?? Promise.resolve()).then(freshIce);
+}
+
 async function fetchIce() {
   clearTimeout(iceTimer);
-  let secondsLeft = 60; // until the next attempt, if this one fails
+  let secondsLeft = relayLost ? 2 : 60; // until the next attempt, if this one fails
   try {
-    const { iceServers, iceTransportPolicy, ttl } = await api.iceServers(session.token);
+    const answer = await api.iceServers(session.token);
+    const { iceServers, iceTransportPolicy, ttl } = answer;
     configuration = { iceServers, iceTransportPolicy };
     call.configure(configuration);
+    if (relay !== undefined && answer.relay !== relay) call.relayChanged();
+    relay = answer.relay;
+    relayLost = false;
     secondsLeft = ttl * 0.8;
   } catch (error) {
     console.warn('ICE servers:', error);
