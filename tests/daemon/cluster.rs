@@ -1,7 +1,12 @@
 //! Several nodes: real servers on a real PostgreSQL and a real Redis.
 
 mod failover;
+mod node_faults;
+mod postgres_faults;
+mod races;
+mod redis_faults;
 mod redis_tls;
+mod trio;
 
 use std::io::ErrorKind;
 use std::net::TcpStream;

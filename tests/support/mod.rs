@@ -19,7 +19,9 @@ pub(crate) mod postgres;
 pub(crate) mod prefix_proxy;
 pub(crate) mod redis;
 pub(crate) mod sentinel;
+pub(crate) mod tcp_proxy;
 pub(crate) mod turn;
+pub(crate) mod watcher;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

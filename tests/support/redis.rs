@@ -138,9 +138,22 @@ impl Server {
         listener.local_addr().unwrap().port()
     }
 
+    /// Ends all connections of the server but this one.
+    pub(crate) fn kill_connections(&self) {
+        let client = redis::Client::open(self.url(0)).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        kill.exec(&mut connection).unwrap();
+    }
+
+    /// The path of the socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.join("redis.sock")
+    }
+
     fn url(&self, database: i64) -> String {
-        let socket = self.directory.join("redis.sock");
-        format!("redis+unix://{}?db={database}", socket.display())
+        format!("redis+unix://{}?db={database}", self.socket().display())
     }
 
     /// The URL of a database that no other test uses.

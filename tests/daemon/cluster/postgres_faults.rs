@@ -1,0 +1,69 @@
+//! PostgreSQL restarts, or stops for a while. Connected users notice nothing.
+
+use serde_json::json;
+
+use super::LOBBY;
+use super::trio::Trio;
+use crate::support::Daemon;
+use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token};
+use crate::support::http::Client;
+use crate::support::postgres::Server as Postgres;
+use crate::support::sentinel::wait_until;
+use crate::support::watcher::Watcher;
+
+/// The status of a join on a node.
+fn join_status(node: &Daemon, user: &str) -> u16 {
+    let caller = Client::new(node.http()).with_token(&cluster_token(user));
+    caller.post(&format!("/api/rooms/{LOBBY}/join")).status
+}
+
+/// Waits until a user can join on each node.
+fn wait_for_joins(trio: &Trio) {
+    for node in &trio.nodes {
+        wait_until(|| join_status(node, "alice") == 200);
+    }
+}
+
+/// Messages pass between nodes, joins and chat messages are refused, and nobody sees anybody leave.
+fn goes_on_without_postgres(trio: &Trio) {
+    for node in &trio.nodes {
+        assert_eq!(join_status(node, "grace"), 503);
+    }
+    let [alice, .., frank] = &trio.watchers[..] else {
+        panic!("six users");
+    };
+    frank.receives(alice, alice.send());
+    alice.receives(frank, frank.send());
+    let caller = Client::new(trio.nodes[0].http()).with_token(&cluster_token("alice"));
+    let path = format!("/api/rooms/{LOBBY}/messages");
+    let refused = caller.post_json(&path, &json!({"content": "unheard"}));
+    assert_eq!(refused.status, 503);
+}
+
+fn goes_on_after(stop: impl Fn(&Postgres), resume: impl Fn(&Postgres)) {
+    let postgres = Postgres::start();
+    let cluster = Cluster::new(SHORT_LEASE).with_postgres(postgres);
+    let mut trio = Trio::start(cluster);
+    trio.say(0, "alice");
+    trio.say(2, "frank");
+    let before: Vec<usize> = trio.watchers.iter().map(Watcher::changes).collect();
+    stop(postgres);
+    goes_on_without_postgres(&trio);
+    resume(postgres);
+    wait_for_joins(&trio);
+    let after: Vec<usize> = trio.watchers.iter().map(Watcher::changes).collect();
+    assert_eq!(after, before);
+    trio.enter(1, "grace");
+    trio.say(1, "grace");
+    trio.settle();
+}
+
+#[test]
+fn connected_users_notice_no_restart_of_postgres() {
+    goes_on_after(Postgres::kill, Postgres::restart);
+}
+
+#[test]
+fn connected_users_notice_no_stop_of_postgres() {
+    goes_on_after(Postgres::freeze, Postgres::resume);
+}
