@@ -112,15 +112,6 @@ impl Server {
         self.command("CONT");
     }
 
-    /// Ends all connections.
-    pub(crate) fn kill_connections(&self) {
-        let client = redis::Client::open(self.url(0)).unwrap();
-        let mut connection = client.get_connection().unwrap();
-        let mut kill = redis::cmd("CLIENT");
-        kill.arg(&["KILL", "TYPE", "normal"]);
-        kill.exec(&mut connection).unwrap();
-    }
-
     /// Sends a command, and waits until it is carried out.
     fn command(&self, command: &str) {
         let done = self.directory.join("done");

@@ -4,6 +4,7 @@ use super::LOBBY;
 use super::readiness;
 use super::trio::Trio;
 use crate::support::cluster::{Cluster, LONG_LEASE, SHORT_LEASE};
+use crate::support::postgres;
 use crate::support::redis::Server as Redis;
 use crate::support::tcp_proxy::TcpProxy;
 use crate::support::watcher::{NO_CLOSE_FRAME, Watcher, agree};
@@ -64,7 +65,7 @@ fn users_of_a_node_that_is_cut_from_redis_hear_each_other_and_return() {
     let database = redis.database();
     let (_, number) = database.split_once("db=").expect("a database");
     let url = format!("redis://{}/{number}", proxy.address());
-    let cluster = Cluster::at(database.clone(), SHORT_LEASE);
+    let cluster = Cluster::at(postgres::server(), database.clone(), SHORT_LEASE);
     let mut trio = Trio::with(cluster, |number, node| match number {
         2 => node.env("PARLOR_CLUSTER__REDIS_URL", &url),
         _ => node,
