@@ -10,21 +10,25 @@ use super::user::{Order, Seen, State, User};
 /// Looks that may fail, and their interval: two minutes. Nodes settle in twelve seconds; a user who was replaced three
 /// times waits a minute.
 const LOOKS: u32 = 600;
+const LOOKS_PER_MESSAGE: u32 = 50;
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 /// Waits until everybody is connected, of each two exactly one received `user-joined` of the other, and all hear all.
+///
+/// A message may be lost if a node learns only now that it was evicted; so all send again if somebody hears nothing.
 pub(super) fn wait_until_well(users: &[Arc<User>], when: &str) {
-    wait_for(when, || fault(users));
-    let numbers = say(users);
-    wait_for(when, || fault(users).or_else(|| unheard(users, &numbers)));
-}
-
-fn wait_for(when: &str, mut fault: impl FnMut() -> Option<String>) {
     let mut found = None;
-    for _ in 0..LOOKS {
-        found = fault();
-        if found.is_none() {
-            return;
+    let mut numbers = HashMap::new();
+    for look in 0..LOOKS {
+        found = fault(users);
+        if found.is_none() && !numbers.is_empty() {
+            found = unheard(users, &numbers);
+            if found.is_none() {
+                return;
+            }
+        }
+        if look % LOOKS_PER_MESSAGE == 0 {
+            numbers = say(users);
         }
         thread::sleep(LOOK_PAUSE);
     }
