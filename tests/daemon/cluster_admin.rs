@@ -1,7 +1,7 @@
 //! Admin commands on one of several nodes.
 
 use std::net::TcpStream;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ fn three() -> [Daemon; 3] {
     let (two, three) = (start(&cluster, "two"), start(&cluster, "three"));
     let mut one = start(&cluster, "one");
     one.use_database(cluster.into_database());
+    eventually(&one, &["nodes"], lists_three);
     one.cli_json(&["room", "create", "Attic", "--id", "attic"]);
     [one, two, three]
 }
@@ -92,6 +93,10 @@ fn eventually(node: &Daemon, args: &[&str], fits: impl Fn(&Value) -> bool) -> Va
     }
 }
 
+fn lists_three(nodes: &Value) -> bool {
+    nodes.as_array().is_some_and(|nodes| nodes.len() == 3)
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
@@ -104,8 +109,7 @@ fn nodes_lists_each_node_and_the_one_that_has_not_answered() {
     let three = cluster.start("three");
     // Last, so that it knows the others at once.
     let one = cluster.start("one");
-    let nodes = one.cli_json(&["nodes"]);
-    assert_eq!(nodes.as_array().unwrap().len(), 3, "{nodes}");
+    let nodes = eventually(&one, &["nodes"], lists_three);
     for name in ["one", "two", "three"] {
         let node = entry(&nodes, name);
         assert_eq!(node["version"], env!("CARGO_PKG_VERSION"), "{node}");
@@ -195,11 +199,22 @@ fn a_node_that_is_stopped_is_named_and_acts_when_it_continues() {
         enter(&three, "attic", "alice"),
     ];
     three.signal("STOP");
-    let output = one.cli(&["user", "disable", "alice"]);
-    let sessions = one.cli(&["sessions", "--all"]);
-    let killed = one.cli(&["session", "kill", "0123456789ab"]);
-    let status = one.cli_json(&["status"]);
+    let commands = [
+        &["user", "disable", "alice"][..],
+        &["sessions", "--all"],
+        &["session", "kill", "0123456789ab"],
+        &["status", "--json"],
+    ];
+    // Each waits two seconds for the third node.
+    let running = commands.map(|args| {
+        let mut command = one.command(args);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("parlor runs")
+    });
+    let [output, sessions, killed, status] =
+        running.map(|command| command.wait_with_output().expect("parlor ends"));
     three.signal("CONT");
+    let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
     assert_eq!(
         String::from_utf8(output.stdout.clone()).unwrap(),
         "Disabled user alice: 1 connection closed, 0 relays freed\n  \

@@ -143,3 +143,6 @@ impl App {
         offered.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
