@@ -47,6 +47,18 @@ fn enter(node: &Daemon, room: &str, user: &str) -> WebSocket<TcpStream> {
     socket
 }
 
+/// Reads until a text message contains `text`. Pings may come for ever.
+fn receive(socket: &mut WebSocket<TcpStream>, text: &str) {
+    let deadline = clock::now().mono + DEADLINE;
+    loop {
+        let message = socket.read().expect("a message");
+        if matches!(message, Message::Text(received) if received.contains(text)) {
+            return;
+        }
+        assert!(clock::now().mono < deadline, "{text}");
+    }
+}
+
 fn close_code(mut socket: WebSocket<TcpStream>) -> u16 {
     loop {
         if let Message::Close(Some(close)) = socket.read().expect("a message") {
@@ -285,9 +297,10 @@ fn metrics_show_the_nodes_their_messages_and_a_lost_redis() {
     let (two, one) = (cluster.start("two"), cluster.start("one"));
     let mut alice = enter(&one, "lobby", "alice");
     let mut bob = enter(&two, "lobby", "bob");
+    receive(&mut alice, "user-joined");
     let offer = r#"{"type":"offer","from":"alice","to":"bob","roomId":"lobby","data":{"sdp":"x"}}"#;
     alice.send(Message::text(offer)).expect("sent");
-    while !matches!(bob.read().expect("a message"), Message::Text(text) if text == offer) {}
+    receive(&mut bob, offer);
     let figure =
         |node: &Daemon, name: &str| value(&scrape(node), &format!("parlor_cluster_{name}"));
     assert_eq!(figure(&one, "nodes"), 2.0);
