@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use ring::digest::{SHA256, digest};
 use ring::hmac;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -17,6 +18,7 @@ use crate::service::{self, App, RelayNodes};
 use crate::tls::{Verification, client_config};
 
 use super::about::About;
+use super::handover;
 
 /// How long a start waits for a Redis server that cannot be reached yet.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,9 +76,12 @@ impl Cluster {
         }))
     }
 
-    /// The placements of rooms on the relays of all nodes. `seed` must be random: it names the relay.
-    pub(super) fn relay_nodes(&self, relay: relay::Handle, seed: [u8; 32]) -> RelayNodes {
-        let bytes = seed.iter().take(RELAY_ID_BYTES);
+    /// The placements of rooms on the relays of all nodes. `socket` is the inode of a socket that the relay keeps when
+    /// it is handed over: with the boot, it names the relay.
+    pub(super) fn relay_nodes(&self, relay: relay::Handle, socket: u64) -> RelayNodes {
+        let name = format!("{} {socket}", handover::boot_id());
+        let hash = digest(&SHA256, name.as_bytes());
+        let bytes = hash.as_ref().iter().take(RELAY_ID_BYTES);
         let id = bytes.map(|byte| format!("{byte:02x}")).collect();
         RelayNodes::new(self.link.clone(), relay, id, self.lease)
     }
@@ -152,6 +157,15 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// As [`Running::finish`], but the relay continues in the next process.
+    pub(super) async fn finish_until_return(self) {
+        let announced = timeout(FINISH_TIMEOUT, self.link.announce_return()).await;
+        if announced.is_err() {
+            tracing::warn!("rooms of this relay may move to others");
+        }
+        self.finish().await;
+    }
+
     /// Reports to the other nodes that this one ends. Its connections must have ended.
     pub(super) async fn finish(self) {
         if timeout(FINISH_TIMEOUT, self.link.finish()).await.is_err() {

@@ -138,6 +138,7 @@ impl Server {
             has_other_nodes: prepared.cluster.is_some(),
             seed: startup::seed()?,
         };
+        let relay_socket = listeners.turn.inode()?;
         let relay = Relay::start(listeners.turn, &mut inherited.sockets, options, &stop)?;
         let metrics = Metrics::new();
         metrics.register(Box::new(relay.collector()));
@@ -154,7 +155,7 @@ impl Server {
         let mut bus = bus::Local::default();
         service::count_events(&mut bus, &metrics);
         let relay_nodes = match cluster {
-            Some(cluster) => Some(cluster.relay_nodes(relay.handle.clone(), startup::seed()?)),
+            Some(cluster) => Some(cluster.relay_nodes(relay.handle.clone(), relay_socket)),
             None => None,
         };
         let settings = Settings::new(config, prepared.tokens, prepared.credentials);

@@ -116,7 +116,7 @@ impl Server {
         let closed = future::join_all(tasks.servers);
         let _ = tokio::time::timeout(BRIEF_CLOSE_TIMEOUT, closed).await;
         if let Some(cluster) = tasks.cluster {
-            cluster.finish().await;
+            cluster.finish_until_return().await;
         }
         let external = self
             .relay

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
+use nix::sys::stat::fstat;
+
 use super::error::RelayError;
 use super::inherited::Inherited;
 use super::{local_addresses, sockets};
@@ -66,6 +68,14 @@ impl BoundListeners {
     /// The addresses that serve clients over TLS.
     pub fn tls_addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.tls.iter().map(TcpListener::local_addr).collect()
+    }
+
+    /// The inode of a listening socket, which the next process gets with the state; 0 if there is none.
+    pub fn inode(&self) -> io::Result<u64> {
+        match self.udp.iter().flatten().next() {
+            Some(socket) => Ok(fstat(socket)?.st_ino),
+            None => Ok(0),
+        }
     }
 
     /// Adds the sockets of one address, one for each shard.

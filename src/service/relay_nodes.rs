@@ -20,6 +20,9 @@ use crate::room::NodeId;
 /// How long a placement waits for the list of nodes to contain its node, which may have just started.
 const LIST_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Ended nodes that are remembered.
+const MAX_GONE: usize = 256;
+
 /// The placements that this node knows.
 pub struct RelayNodes {
     link: Arc<Link>,
@@ -28,6 +31,8 @@ pub struct RelayNodes {
     id: String,
     lease: Duration,
     rooms: Mutex<HashMap<Arc<str>, Placed>>,
+    /// Nodes that were listed, for those that are about to return.
+    gone: Mutex<HashMap<NodeId, Arc<RelayAddress>>>,
     recovery: Mutex<Recovery>,
     /// A room may be placed on a node that has ended.
     stale: Notify,
@@ -61,7 +66,7 @@ struct Recovery {
 }
 
 impl RelayNodes {
-    /// `id` must be random.
+    /// `id` names this node's relay, see [`RelayAddress::id`].
     pub fn new(link: Arc<Link>, relay: relay::Handle, id: String, lease: Duration) -> RelayNodes {
         RelayNodes {
             link,
@@ -69,6 +74,7 @@ impl RelayNodes {
             id,
             lease,
             rooms: Mutex::default(),
+            gone: Mutex::default(),
             recovery: Mutex::default(),
             stale: Notify::new(),
         }
@@ -117,20 +123,26 @@ impl RelayNodes {
     pub(super) async fn place(&self, room: &str, ttl: Duration) -> Option<Arc<RelayAddress>> {
         let mut nodes = self.link.nodes();
         let list = nodes.wait_for(|nodes| !nodes.is_empty());
-        let list = timeout(LIST_TIMEOUT, list).await.ok()?.ok()?.clone();
+        timeout(LIST_TIMEOUT, list).await.ok()?.ok()?;
         let placed = self.rooms().get(room).cloned();
-        let recovering = placed.clone().filter(|_| self.is_recovering());
-        if let Some(placed) = recovering.filter(|placed| !is_listed(&list, &placed.node)) {
-            return Some(placed.address);
-        }
         let now = clock::now().mono;
         let rosters_lost = self.link.counts().rosters_lost;
         let known = placed.map(|placed| placed.node);
-        let node = self.link.place(room, known.as_ref(), ttl).await?;
-        let listed = nodes.wait_for(|nodes| is_listed(nodes, &node));
-        let list = timeout(LIST_TIMEOUT, listed).await.ok()?.ok()?.clone();
-        let info = list.iter().find(|info| info.id == node)?;
-        let address = Arc::new(RelayAddress::parse(&info.about));
+        let is_recovering = self.is_recovering();
+        let node = self
+            .link
+            .place(room, known.as_ref(), is_recovering, ttl)
+            .await?;
+        let gone = lock(&self.gone).get(&node).cloned();
+        let address = match gone {
+            Some(address) => address,
+            None => {
+                let listed = nodes.wait_for(|nodes| is_listed(nodes, &node));
+                let list = timeout(LIST_TIMEOUT, listed).await.ok()?.ok()?.clone();
+                let info = list.iter().find(|info| info.id == node)?;
+                Arc::new(RelayAddress::parse(&info.about))
+            }
+        };
         let until = now + ttl;
         self.remember(
             room,
@@ -142,6 +154,28 @@ impl RelayNodes {
             },
         );
         Some(address)
+    }
+
+    /// Records the nodes that are not listed any more.
+    pub(super) fn record_gone(&self, before: &[NodeInfo], now: &[NodeInfo]) {
+        let mut gone = lock(&self.gone);
+        let unlisted = before.iter().filter(|node| !is_listed(now, &node.id));
+        for node in unlisted {
+            if gone.len() >= MAX_GONE {
+                gone.clear();
+            }
+            let address = RelayAddress::parse(&node.about);
+            gone.insert(node.id.clone(), Arc::new(address));
+        }
+        gone.retain(|id, _| !is_listed(now, id));
+    }
+
+    /// Whether the node of a room is listed.
+    pub(super) fn is_settled(&self, room: &str) -> bool {
+        let nodes = self.link.nodes().borrow().clone();
+        let rooms = self.rooms();
+        let placed = rooms.get(room);
+        placed.is_none_or(|placed| is_listed(&nodes, &placed.node))
     }
 
     /// Forgets a room without connections.

@@ -56,7 +56,8 @@ impl App {
             }
             return true;
         }
-        self.place(relay_nodes, room).await.is_some()
+        // A node that restarts is awaited.
+        self.place(relay_nodes, room).await.is_some() && relay_nodes.is_settled(room)
     }
 
     /// Places a room, and tells its members if its relay is another one than before.
@@ -82,8 +83,11 @@ pub(super) async fn follow(app: Arc<App>, shutdown: CancellationToken) {
 
 async fn keep(app: &App, relay_nodes: &RelayNodes) {
     let mut nodes = relay_nodes.link().nodes();
+    let mut known = nodes.borrow().clone();
     loop {
-        nodes.mark_unchanged();
+        let listed = nodes.borrow_and_update().clone();
+        relay_nodes.record_gone(&known, &listed);
+        known = listed;
         let ttl = app.placement_ttl();
         let mut is_done = true;
         for rooms in relay_nodes.due(ttl).chunks(MAX_PLACING) {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 use crate::cluster::readiness;
+use crate::restart::in_place::ready;
 use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token, join};
 use crate::support::http::Client;
 use crate::support::redis::Server as Redis;
@@ -184,6 +185,44 @@ fn members_learn_that_their_relay_node_has_ended_if_their_clients_expect_notices
         json!({"type": "offer", "from": "carol", "to": "plain", "roomId": LOBBY, "data": 1});
     carol.send(Message::text(offer.to_string())).expect("sent");
     assert_eq!(read(&mut plain), offer);
+}
+
+#[test]
+fn a_restarted_relay_node_keeps_its_rooms_and_nobody_is_notified() {
+    let cluster = Cluster::new(SHORT_LEASE);
+    let [relay, other, third] = nodes_of(&cluster);
+    let mut alice = connect(&other, "alice", "&notices=1");
+    let mut carol = connect(&third, "carol", "&notices=1");
+    assert_eq!(read(&mut alice)["from"], "carol");
+    let (_, call) = (
+        turn_client(&relay, &other, Some(LOBBY)).allocated(),
+        ice_servers(&other, Some(LOBBY))["relay"].clone(),
+    );
+    let since = |node: &Daemon| {
+        let nodes = node.cli_json(&["nodes"]);
+        let rows = nodes.as_array().expect("a list").iter();
+        let mut since: Vec<_> = rows.map(|row| row["since"].to_string()).collect();
+        since.sort_unstable();
+        since
+    };
+    let before = since(&other);
+    relay.signal("USR2");
+    ready(&relay, 2);
+    let deadline = clock::now().mono + DEADLINE;
+    // Until the other nodes know the new process.
+    for node in [&other, &third] {
+        while since(node).len() != 3 || since(node) == before {
+            assert_eq!(relay_of(node, Some(LOBBY)), relay.turn());
+            assert!(clock::now().mono < deadline, "{:?}", since(node));
+        }
+        let answer = ice_servers(node, Some(LOBBY));
+        assert_eq!(answer["relay"], call);
+        assert_eq!(relay_of(node, Some(LOBBY)), relay.turn());
+    }
+    let offer =
+        json!({"type": "offer", "from": "carol", "to": "alice", "roomId": LOBBY, "data": 1});
+    carol.send(Message::text(offer.to_string())).expect("sent");
+    assert_eq!(read(&mut alice), offer);
 }
 
 #[test]

@@ -8,20 +8,38 @@ use ring::digest::{SHA256, digest};
 use super::{Link, NodeInfo, Script};
 use crate::room::NodeId;
 
+/// How long the rooms of a node that restarts wait for it.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(20);
+
 impl Link {
-    /// Returns the node that relays a room, and places the room if none does: on `known` if that is a live node, else
-    /// on the first of [`preference`] that lives and does not drain. The room stays there while the node lives, and
-    /// until no call was made for `ttl`. `None` without Redis.
-    pub async fn place(&self, room: &str, known: Option<&NodeId>, ttl: Duration) -> Option<NodeId> {
+    /// Returns the node that relays a room, and places the room if none does: where the caller knows it, if that node
+    /// lives, else on the first of [`preference`] that lives and does not drain. The room stays there while the node
+    /// lives, and until no call was made for `ttl`. `is_recovering`: Redis has lost its data, and nodes that have not
+    /// registered again count as alive. `None` without Redis.
+    pub async fn place(
+        &self,
+        room: &str,
+        known: Option<&NodeId>,
+        is_recovering: bool,
+        ttl: Duration,
+    ) -> Option<NodeId> {
         let nodes = self.nodes().borrow().clone();
-        // In an empty Redis, rooms stay where they were.
-        let known = known.filter(|known| nodes.iter().any(|node| node.id == **known));
-        let preferred = preference(room, &nodes).into_iter().map(|node| &node.id);
-        let nodes = known.into_iter().chain(preferred);
-        let mut args = vec![room.to_owned(), ttl.as_secs().max(1).to_string()];
-        args.extend(nodes.map(|node| node.to_string()));
+        let mut args = vec![
+            room.to_owned(),
+            ttl.as_secs().max(1).to_string(),
+            u8::from(is_recovering).to_string(),
+            known.map_or(String::new(), |known| known.to_string()),
+        ];
+        let preferred = preference(room, &nodes).into_iter();
+        args.extend(preferred.map(|node| node.id.to_string()));
         let placed = self.ask(Script::Place, args).await?;
         (!placed.is_empty()).then(|| NodeId::from(placed))
+    }
+
+    /// Announces that the relay of this node continues in another process, which registers within [`RETURN_TIMEOUT`].
+    pub async fn announce_return(&self) {
+        let args = vec![RETURN_TIMEOUT.as_secs().to_string()];
+        self.ask(Script::Returning, args).await;
     }
 }
 

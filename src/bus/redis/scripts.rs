@@ -17,6 +17,7 @@ pub enum Script {
     Evict,
     Clean,
     Place,
+    Returning,
     Limit,
     Members,
     Nodes,
@@ -29,7 +30,7 @@ const ONCE: &str = include_str!("scripts/once.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
 
 impl Script {
-    pub const ALL: [Script; 13] = [
+    pub const ALL: [Script; 14] = [
         Script::Enter,
         Script::Leave,
         Script::Restate,
@@ -40,6 +41,7 @@ impl Script {
         Script::Evict,
         Script::Clean,
         Script::Place,
+        Script::Returning,
         Script::Limit,
         Script::Members,
         Script::Nodes,
@@ -57,6 +59,7 @@ impl Script {
             Script::Evict => include_str!("scripts/evict.lua"),
             Script::Clean => include_str!("scripts/clean.lua"),
             Script::Place => include_str!("scripts/place.lua"),
+            Script::Returning => include_str!("scripts/returning.lua"),
             Script::Limit => include_str!("scripts/limit.lua"),
             Script::Members => include_str!("scripts/members.lua"),
             Script::Nodes => include_str!("scripts/nodes.lua"),
@@ -68,7 +71,9 @@ impl Script {
             Script::Register | Script::Nodes => &[CLOCK, ABOUT],
             Script::Renew => &[CLOCK, GUARD, ABOUT],
             Script::Evict => &[CLOCK, GUARD, ROOM],
-            Script::Clean | Script::Place | Script::Limit | Script::Members => &[CLOCK, GUARD],
+            Script::Clean | Script::Place | Script::Returning | Script::Limit | Script::Members => {
+                &[CLOCK, GUARD]
+            }
         };
         [&parts.concat(), own].concat()
     }

@@ -1,8 +1,10 @@
 -- Places a room on a relay node, unless it is placed on a live one. A draining node keeps the rooms that it has, and
--- so does a node that has returned under a new identifier.
--- ARGV[4..]: room, seconds until it may be placed anew, then nodes, the preferred one first.
--- Returns the room's relay node: the first that lives and does not drain, or the first that lives; else ''.
-local key = PREFIX .. 'q:' .. ARGV[4]
+-- so does a node that has returned under a new identifier, or has announced that.
+-- ARGV[4..]: room; seconds until it may be placed anew; 1 if nodes that are not listed may live, since Redis has lost
+-- its data; the node where the caller knows the room, or ''; then nodes, the preferred one first.
+-- Returns the room's relay node: where it is or was, else the first that lives and does not drain, else the first that
+-- lives; else ''.
+local key, believes, known = PREFIX .. 'q:' .. ARGV[4], ARGV[6] == '1', ARGV[7]
 local function name(node)
     return string.match(node, '^(.*)%.') or node
 end
@@ -10,9 +12,12 @@ local function is_live(node)
     return redis.call('ZSCORE', PREFIX .. 'nodes', node)
 end
 local placed = redis.call('GET', key)
-if not placed or not is_live(placed) then
+if not placed and known ~= '' then
+    placed = known
+end
+if not placed or not believes and not is_live(placed) then
     local live, preferred, successor
-    for index = 6, #ARGV do
+    for index = 8, #ARGV do
         local node = ARGV[index]
         if is_live(node) then
             live = live or node
@@ -23,6 +28,9 @@ if not placed or not is_live(placed) then
                 preferred = node
             end
         end
+    end
+    if placed and not successor and redis.call('EXISTS', PREFIX .. 'returning:' .. placed) == 1 then
+        successor = placed
     end
     placed = successor or preferred or live
     if not placed then

@@ -256,24 +256,24 @@ async fn nodes_agree_where_a_room_is_placed_also_after_redis_has_forgotten_it() 
     let first = nodes.borrow().clone();
     let first = preference("lobby", &first)[0].id.clone();
     assert_eq!(
-        near.link.place("lobby", None, ttl).await,
+        near.link.place("lobby", None, false, ttl).await,
         Some(first.clone())
     );
     let other = [&near, &far, &third].map(|peer| peer.link.id());
     let other = other.into_iter().find(|id| *id != first).unwrap();
     assert_eq!(
-        far.link.place("lobby", Some(&other), ttl).await,
+        far.link.place("lobby", Some(&other), false, ttl).await,
         Some(first)
     );
     let mut admin = redis::Client::open(url).unwrap().get_connection().unwrap();
     let _: () = cmd("DEL").arg("p1:q:lobby").query(&mut admin).unwrap();
     assert_eq!(
-        near.link.place("lobby", Some(&other), ttl).await,
+        near.link.place("lobby", Some(&other), false, ttl).await,
         Some(other.clone())
     );
     let gone = NodeId::from("gone.0");
     assert_eq!(
-        near.link.place("lobby", Some(&gone), ttl).await,
+        near.link.place("lobby", Some(&gone), false, ttl).await,
         Some(other)
     );
 }

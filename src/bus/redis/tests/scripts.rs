@@ -83,7 +83,10 @@ fn a_room_stays_on_its_relay_node_while_that_lives() {
     let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
     let place = |fixture: &mut Fixture, node: &str| {
         let others = ["n1.a", "n2.a"].into_iter().filter(|other| *other != node);
-        let args: Vec<&str> = ["lobby", "3600", node].into_iter().chain(others).collect();
+        let args: Vec<&str> = ["lobby", "3600", "0", "", node]
+            .into_iter()
+            .chain(others)
+            .collect();
         fixture.call("n1.a", Script::Place, &args)
     };
     assert_eq!(place(&mut fixture, "n2.a"), text("n2.a"));
@@ -96,7 +99,7 @@ fn a_room_stays_on_its_relay_node_while_that_lives() {
 fn a_node_that_returns_under_a_new_identifier_gets_its_rooms_again() {
     let mut fixture = Fixture::new(&["n1.a", "n2.a", "n2.b"]);
     let place = |fixture: &mut Fixture, nodes: [&str; 3]| {
-        let args = [&["lobby", "3600"], &nodes[..]].concat();
+        let args = [&["lobby", "3600", "0", ""], &nodes[..]].concat();
         fixture.call("n1.a", Script::Place, &args)
     };
     assert_eq!(place(&mut fixture, ["n2.a", "n1.a", "n2.b"]), text("n2.a"));
@@ -105,10 +108,37 @@ fn a_node_that_returns_under_a_new_identifier_gets_its_rooms_again() {
 }
 
 #[test]
+fn the_rooms_of_a_node_that_announced_its_return_wait_for_it() {
+    let mut fixture = Fixture::new(&["n1.a", "n2.a", "n3.a"]);
+    let place = |fixture: &mut Fixture, nodes: [&str; 2]| {
+        let args = [&["lobby", "3600", "0", ""], &nodes[..]].concat();
+        fixture.call("n1.a", Script::Place, &args)
+    };
+    assert_eq!(place(&mut fixture, ["n2.a", "n1.a"]), text("n2.a"));
+    fixture.call("n2.a", Script::Returning, &["20"]);
+    fixture.call("n1.a", Script::Evict, &["n2.a", "any"]);
+    assert_eq!(place(&mut fixture, ["n1.a", "n3.a"]), text("n2.a"));
+    fixture.execute(cmd("DEL").arg("p1:returning:n2.a"));
+    assert_eq!(place(&mut fixture, ["n1.a", "n3.a"]), text("n1.a"));
+}
+
+#[test]
+fn while_redis_recovers_rooms_stay_on_nodes_that_have_not_registered_again() {
+    let mut fixture = Fixture::new(&["n1.a"]);
+    let place = |fixture: &mut Fixture, recovers: &str, known: &str| {
+        let args = ["lobby", "3600", recovers, known, "n1.a"];
+        fixture.call("n1.a", Script::Place, &args)
+    };
+    assert_eq!(place(&mut fixture, "1", "n2.a"), text("n2.a"));
+    assert_eq!(place(&mut fixture, "1", ""), text("n2.a"));
+    assert_eq!(place(&mut fixture, "0", "n2.a"), text("n1.a"));
+}
+
+#[test]
 fn a_draining_node_keeps_its_rooms_and_gets_no_new_ones() {
     let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
     let place = |fixture: &mut Fixture, room: &str| {
-        let args = [room, "3600", "n3.a", "n2.a", "n1.a"];
+        let args = [room, "3600", "0", "", "n3.a", "n2.a", "n1.a"];
         fixture.call("n1.a", Script::Place, &args)
     };
     assert_eq!(place(&mut fixture, "lobby"), text("n2.a"));
