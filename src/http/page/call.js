@@ -79,6 +79,12 @@ export class Call {
     else this.invite(id);
   }
 
+  /** A participant has a newer connection to the server, and may have kept the call. */
+  keep(id) {
+    const peer = this.#peers.get(id);
+    if (peer) peer.kept = true;
+  }
+
   /** Starts a new call with a participant. */
   invite(id) {
     this.drop(id);

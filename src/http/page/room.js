@@ -31,6 +31,8 @@ let iceTimer;
 let relay; // the name of the relay, if there are several
 let typed; // the name, until there is a session for it
 let again = rejoin; // the action of the button after the call has ended
+const REPLACED_WITHIN = 250; // milliseconds
+const leaving = new Map(); // id → the timer until a participant counts as gone
 let wasLost = false; // whether the WebSocket was open, was lost, and is reconnecting
 const here = new Map(); // id → {name, isNew}; the name is undefined until it is known
 
@@ -246,6 +248,7 @@ function finish(ending) {
   remember({ ...session, inCall: false });
   signaling.close();
   roster.close();
+  for (const id of [...leaving.keys()]) stays(id);
   call.stop();
   muteState.close();
   clearTimeout(iceTimer);
@@ -273,6 +276,7 @@ function opened(again) {
     if (relay !== undefined) freshIce();
     return roster.open();
   }
+  for (const id of [...leaving.keys()]) stays(id);
   here.clear();
   ui.removeOthers();
   call.start(session.id, configuration);
@@ -286,15 +290,17 @@ function received(frame) {
   switch (frame.type) {
     case 'user-joined':
       if (muteState.take(frame)) return;
+      if (stays(id)) call.keep(id);
       seen(id);
       return call.meet(id);
     case 'user-left':
-      return gone(id);
+      return leaves(id);
     case 'ice-servers':
       return renewIce();
     case 'offer':
     case 'answer':
     case 'ice-candidate':
+      stays(id);
       seen(id);
       if (frame.page) muteState.meet(id);
       return call.take(frame);
@@ -356,7 +362,24 @@ function arrived(id) {
   roster.changed(id);
 }
 
+/**
+ * A participant left, or was replaced by a newer connection: then they join at once, and the page may have kept our
+ * call, as when their server was lost.
+ */
+function leaves(id) {
+  if (!call.peer(id)?.works) return gone(id);
+  clearTimeout(leaving.get(id));
+  leaving.set(id, setTimeout(() => gone(id), REPLACED_WITHIN));
+}
+
+/** A participant has not left for good. Returns whether they seemed to have. */
+function stays(id) {
+  clearTimeout(leaving.get(id));
+  return leaving.delete(id);
+}
+
 function gone(id) {
+  stays(id);
   const name = here.get(id)?.name;
   here.delete(id);
   call.drop(id);
