@@ -77,6 +77,7 @@ impl Nodes {
             fs::write(&file, settings).unwrap();
             let mut builder = with_acme(cluster.node(name), &acme)
                 .without("PARLOR_HTTP__LISTEN")
+                .env("PARLOR_TURN__SECRET", crate::support::turn::SECRET)
                 .arg("--config")
                 .arg(file.to_str().unwrap());
             // The document has port 5349 there by default, which only one process of this host can have.
@@ -109,6 +110,23 @@ impl Nodes {
         two.wait_for_log(LOADED);
         assert_eq!(certificates(one), certificates(two));
         assert_eq!(self.acme.issued(), 1);
+    }
+
+    /// Every second connection would lead to a node that still relays a call.
+    fn a_draining_node_gets_no_newcomers(&self, balancer: SocketAddr, config: &ClientConfig) {
+        let mut caller = Client::udp(self.nodes[0].turn(), "alice", None);
+        caller.allocated();
+        let file = self.acme.place().join("n1.toml");
+        let config_file = ["--config", file.to_str().unwrap()];
+        let drain = [&["drain", "--timeout", "10m", "--detach"], &config_file[..]].concat();
+        let drained = self.nodes[0].cli(&drain);
+        assert!(drained.status.success(), "{drained:?}");
+        let is_ready = || request(balancer, config, "GET /readyz", "").starts_with("HTTP/1.1 200");
+        wait_until("the balancer avoids the draining node", || {
+            (0..6).all(|_| is_ready())
+        });
+        let own = Http::new(self.nodes[0].metrics()).get("/readyz");
+        assert_eq!(own.status, 503);
     }
 
     /// Requests pass the balancer to both nodes, which know the client, and so does a WebSocket.
@@ -177,11 +195,12 @@ fn a_balancer_passes_challenges_on(over: &str, unused: &str) {
     stop_attempts(fixture.cluster.database(), over == "http-01");
     let https = |at: usize| nodes[at].all("https")[0].to_string();
     let http = |at: usize| nodes[at].all("http")[0].to_string();
+    let check = |at: usize| format!("{} port {}", https(at), nodes[at].all("http")[0].port());
     let addresses = [
         ("bind :443", format!("bind {}", acme.tls)),
         ("bind :80", format!("bind {}", acme.http)),
-        ("10.0.0.11:443", https(0)),
-        ("10.0.0.12:443", https(1)),
+        ("10.0.0.11:443 port 80", check(0)),
+        ("10.0.0.12:443 port 80", check(1)),
         ("10.0.0.11:80", http(0)),
         ("10.0.0.12:80", http(1)),
     ];
@@ -199,6 +218,7 @@ fn a_balancer_passes_challenges_on(over: &str, unused: &str) {
     }
     let sent_on = Http::new(acme.http).get("/r/lobby");
     assert_eq!(sent_on.status, 308);
+    fixture.a_draining_node_gets_no_newcomers(acme.tls, &believing(&root));
 }
 
 #[test]
