@@ -42,4 +42,19 @@ impl App {
             is_complete: is_complete && !self.is_draining(),
         })
     }
+
+    /// The number of users who are connected to each of these rooms, on any node. While this node cannot ask the
+    /// others, it is what the node knows.
+    pub async fn connected_counts(&self, rooms: &[&str]) -> Vec<usize> {
+        if let Some(link) = self.hub.link()
+            && let Some(counts) = link.count_members(rooms).await
+        {
+            return counts;
+        }
+        let known = |room: &&str| {
+            let connected = self.hub.connected(room).len();
+            connected + self.hub.connected_elsewhere(room).len()
+        };
+        rooms.iter().map(known).collect()
+    }
 }

@@ -12,10 +12,10 @@ use crate::support::postgres::server;
 const WAITS_FOR_SERVER: &str = "waiting for the PostgreSQL server";
 /// The line of a start that waits for the lock.
 const WAITS_FOR_PARLOR: &str = "waiting for another parlor to end";
-const EARLY_STOP: &str = "stopping before the server was ready";
+pub(crate) const EARLY_STOP: &str = "stopping before the server was ready";
 
 /// A `parlor serve` that may not become ready; killed when dropped.
-struct Starting {
+pub(crate) struct Starting {
     child: Child,
     log: BufReader<ChildStderr>,
 }
@@ -26,7 +26,7 @@ impl Starting {
         Starting::of(&other(url))
     }
 
-    fn of(cli: &Cli) -> Starting {
+    pub(crate) fn of(cli: &Cli) -> Starting {
         let mut child = cli
             .command(&["serve"])
             .stdout(Stdio::null())
@@ -38,7 +38,7 @@ impl Starting {
     }
 
     /// Waits for a line that contains `text`, or for the end of the process.
-    fn wait_for(&mut self, text: &str) -> String {
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let mut all = String::new();
         for line in self.log.by_ref().lines().map_while(Result::ok) {
             if line.contains(text) {
@@ -49,7 +49,7 @@ impl Starting {
         panic!("no `{text}`: {all}");
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args(["-s", name, &self.child.id().to_string()])
             .status();
@@ -57,7 +57,7 @@ impl Starting {
     }
 
     /// Waits for the end; returns the exit code and the rest of the log.
-    fn ended(mut self) -> (Option<i32>, String) {
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
         let lines = self.log.by_ref().lines().map_while(Result::ok);
         let log = lines.collect::<Vec<_>>().join("\n");
         (self.child.wait().expect("an end").code(), log)
@@ -72,7 +72,7 @@ impl Drop for Starting {
 }
 
 /// Another data directory for the store on PostgreSQL.
-fn other(url: &str) -> Cli {
+pub(crate) fn other(url: &str) -> Cli {
     Cli::new()
         .env("PARLOR_STORE__URL", url)
         .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")

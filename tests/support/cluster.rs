@@ -44,14 +44,6 @@ impl Cluster {
         }
     }
 
-    /// Uses a PostgreSQL server that the test may stop.
-    pub(crate) fn with_postgres(self, server: &'static postgres::Server) -> Cluster {
-        Cluster {
-            database: server.create(None),
-            ..self
-        }
-    }
-
     /// The settings of a node, to be changed before its start.
     pub(crate) fn node(&self, name: &str) -> Builder {
         let settings = self.settings(name).into_iter();

@@ -138,6 +138,17 @@ impl Link {
         is_complete.then(|| answer.bytes().map(|digit| digit == b'1').collect())
     }
 
+    /// The number of users whom rosters list in each of these rooms; `None` while that is unknown.
+    pub async fn count_members(&self, rooms: &[&str]) -> Option<Vec<usize>> {
+        let args = rooms.iter().map(|&room| room.to_owned()).collect();
+        let answer = self.ask(Script::Count, args).await?;
+        let counts: Option<Vec<usize>> = answer
+            .split_whitespace()
+            .map(|count| count.parse().ok())
+            .collect();
+        counts.filter(|counts| counts.len() == rooms.len())
+    }
+
     /// Runs a script whose answer is a text; `None` if Redis does not answer, or does not know this node.
     pub async fn ask(&self, script: Script, args: Vec<String>) -> Option<String> {
         let (answer, answered) = oneshot::channel();

@@ -20,6 +20,7 @@ pub enum Script {
     Returning,
     Limit,
     Members,
+    Count,
     Nodes,
 }
 
@@ -30,7 +31,7 @@ const ONCE: &str = include_str!("scripts/once.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
 
 impl Script {
-    pub const ALL: [Script; 14] = [
+    pub const ALL: [Script; 15] = [
         Script::Enter,
         Script::Leave,
         Script::Restate,
@@ -44,6 +45,7 @@ impl Script {
         Script::Returning,
         Script::Limit,
         Script::Members,
+        Script::Count,
         Script::Nodes,
     ];
 
@@ -62,6 +64,7 @@ impl Script {
             Script::Returning => include_str!("scripts/returning.lua"),
             Script::Limit => include_str!("scripts/limit.lua"),
             Script::Members => include_str!("scripts/members.lua"),
+            Script::Count => include_str!("scripts/count.lua"),
             Script::Nodes => include_str!("scripts/nodes.lua"),
         };
         let parts: &[&str] = match self {
@@ -71,9 +74,12 @@ impl Script {
             Script::Register | Script::Nodes => &[CLOCK, ABOUT],
             Script::Renew => &[CLOCK, GUARD, ABOUT],
             Script::Evict => &[CLOCK, GUARD, ROOM],
-            Script::Clean | Script::Place | Script::Returning | Script::Limit | Script::Members => {
-                &[CLOCK, GUARD]
-            }
+            Script::Clean
+            | Script::Place
+            | Script::Returning
+            | Script::Limit
+            | Script::Members
+            | Script::Count => &[CLOCK, GUARD],
         };
         [&parts.concat(), own].concat()
     }

@@ -69,7 +69,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Error> {
     let more = rooms.len() > limit as usize;
     rooms.truncate(limit as usize);
     let next = rooms.last().filter(|_| more).map(|room| room.name.clone());
-    let rooms: Vec<Value> = rooms.iter().map(|room| with_presence(&app, room)).collect();
+    let rooms = with_presence(&app, &rooms).await;
     Ok(json(
         StatusCode::OK,
         &value!({ "rooms": rooms, "next_after": next }),
@@ -117,13 +117,19 @@ pub(super) async fn create(request: Request) -> Result<Response, Error> {
         owner_id: Some(user.id),
     };
     let room = app.create_room(new).await?;
-    Ok(json(StatusCode::CREATED, &with_presence(&app, &room)))
+    Ok(json(
+        StatusCode::CREATED,
+        &one_with_presence(&app, &room).await,
+    ))
 }
 
 pub(super) async fn read(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
     let room = open_room(&request.access(id).await?, id)?;
-    Ok(json(StatusCode::OK, &with_presence(&request.app, &room)))
+    Ok(json(
+        StatusCode::OK,
+        &one_with_presence(&request.app, &room).await,
+    ))
 }
 
 pub(super) async fn change(request: Request) -> Result<Response, Error> {
@@ -139,7 +145,7 @@ pub(super) async fn change(request: Request) -> Result<Response, Error> {
     let changing = app.clone();
     let work = async move { changing.change_room(&room.id, change).await };
     let room = run_detached(work).await??;
-    Ok(json(StatusCode::OK, &with_presence(&app, &room)))
+    Ok(json(StatusCode::OK, &one_with_presence(&app, &room).await))
 }
 
 /// Closes a room. Idempotent.
@@ -164,11 +170,24 @@ pub(super) async fn managed(request: &Request) -> Result<(Caller, Room), Error> 
     Ok((access.caller, room))
 }
 
+/// Rooms, each with the number of connected users.
+async fn with_presence(app: &App, rooms: &[Room]) -> Vec<Value> {
+    let ids: Vec<&str> = rooms.iter().map(|room| &*room.id).collect();
+    let counts = app.connected_counts(&ids).await;
+    let rooms = rooms.iter().zip(counts);
+    rooms
+        .map(|(room, connected)| {
+            let mut answer = room_json(room);
+            answer["connected"] = Value::from(connected);
+            answer
+        })
+        .collect()
+}
+
 /// A room, with the number of connected users.
-fn with_presence(app: &App, room: &Room) -> Value {
-    let mut answer = room_json(room);
-    answer["connected"] = Value::from(app.hub.connected(&room.id).len());
-    answer
+async fn one_with_presence(app: &App, room: &Room) -> Value {
+    let mut rooms = with_presence(app, std::slice::from_ref(room)).await;
+    rooms.pop().unwrap_or_default()
 }
 
 impl From<CreateError> for Error {

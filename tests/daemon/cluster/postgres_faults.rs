@@ -8,6 +8,7 @@ use crate::support::Daemon;
 use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token};
 use crate::support::http::Client;
 use crate::support::postgres::Server as Postgres;
+use crate::support::redis;
 use crate::support::sentinel::wait_until;
 use crate::support::watcher::Watcher;
 
@@ -42,7 +43,7 @@ fn goes_on_without_postgres(trio: &Trio) {
 
 fn goes_on_after(stop: impl Fn(&Postgres), resume: impl Fn(&Postgres)) {
     let postgres = Postgres::start();
-    let cluster = Cluster::new(SHORT_LEASE).with_postgres(postgres);
+    let cluster = Cluster::at(postgres, redis::server().database(), SHORT_LEASE);
     let mut trio = Trio::start(cluster);
     trio.say(0, "alice");
     trio.say(2, "frank");

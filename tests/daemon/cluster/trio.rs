@@ -95,6 +95,7 @@ impl Trio {
         let users: Vec<&str> = self.watchers.iter().map(Watcher::user).collect();
         for node in &self.nodes {
             eventually(&users, || connected(node));
+            eventually(&users, || participants(node));
         }
         let database = self.cluster.database();
         let rows = |sql: &str| -> BTreeSet<String> {
@@ -133,4 +134,19 @@ fn connected(node: &Daemon) -> Vec<String> {
     let rows = sessions.as_array().expect("a list").iter();
     rows.map(|row| row["user"]["id"].as_str().expect("a user").to_owned())
         .collect()
+}
+
+/// The users who are connected, by the HTTP interface of a node; nobody while the node does not know.
+fn participants(node: &Daemon) -> Vec<String> {
+    let caller = Client::new(node.http()).with_token(&cluster_token("alice"));
+    let path = format!("/api/rooms/{LOBBY}");
+    let room = caller.get(&path).ok();
+    let answer = caller.get(&format!("{path}/participants")).ok();
+    let rows = answer["participants"].as_array().expect("a list").iter();
+    let connected = rows.filter(|row| row["connected"] == true);
+    let users: Vec<String> = connected
+        .map(|row| row["user_id"].as_str().expect("a user").to_owned())
+        .collect();
+    let is_known = answer["presence"] == "known" && room["connected"] == users.len();
+    if is_known { users } else { Vec::new() }
 }

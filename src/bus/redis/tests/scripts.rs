@@ -175,6 +175,22 @@ fn membership_is_unknown_until_all_nodes_have_restated_their_rooms() {
 }
 
 #[test]
+fn members_of_rooms_are_counted_on_all_nodes() {
+    let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
+    let count = |fixture: &mut Fixture| {
+        let rooms = ["lobby", "cellar", "attic"];
+        fixture.call("n1.a", Script::Count, &rooms)
+    };
+    assert_eq!(count(&mut fixture), text("0 0 0"));
+    fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "7"]);
+    fixture.call("n2.a", Script::Enter, &["1", "lobby", "bob", "7"]);
+    fixture.call("n2.a", Script::Enter, &["2", "attic", "bob", "8"]);
+    assert_eq!(count(&mut fixture), text("2 0 1"));
+    fixture.call("n1.a", Script::Evict, &["n2.a", "any"]);
+    assert_eq!(count(&mut fixture), text("1 0 0"));
+}
+
+#[test]
 fn a_limit_has_a_burst_and_a_rate() {
     let mut fixture = Fixture::new(&["n1.a"]);
     let take = |fixture: &mut Fixture| {
