@@ -10,7 +10,7 @@
 import * as api from './api.js';
 import { Call } from './call.js';
 import { MuteState } from './mute_state.js';
-import { Roster, gone as goneBy } from './roster.js';
+import { Leaving, Roster, gone as goneBy } from './roster.js';
 import { CLOSED, Signaling } from './signaling.js';
 import { microphonePossible, openMicrophone, wake } from './sound.js';
 import * as storage from './storage.js';
@@ -31,8 +31,6 @@ let iceTimer;
 let relay; // the name of the relay, if there are several
 let typed; // the name, until there is a session for it
 let again = rejoin; // the action of the button after the call has ended
-const REPLACED_WITHIN = 250; // milliseconds
-const leaving = new Map(); // id → the timer until a participant counts as gone
 let wasLost = false; // whether the WebSocket was open, was lost, and is reconnecting
 const here = new Map(); // id → {name, isNew}; the name is undefined until it is known
 
@@ -51,6 +49,7 @@ const muteState = new MuteState({
 });
 
 const signaling = new Signaling({ open: opened, frame: received, lost, closed });
+const leaving = new Leaving(gone);
 const roster = new Roster(() => api.participants(session.token), useRoster);
 
 // ---- link and name ----
@@ -248,7 +247,7 @@ function finish(ending) {
   remember({ ...session, inCall: false });
   signaling.close();
   roster.close();
-  for (const id of [...leaving.keys()]) stays(id);
+  leaving.clear();
   call.stop();
   muteState.close();
   clearTimeout(iceTimer);
@@ -276,7 +275,7 @@ function opened(again) {
     if (relay !== undefined) freshIce();
     return roster.open();
   }
-  for (const id of [...leaving.keys()]) stays(id);
+  leaving.clear();
   here.clear();
   ui.removeOthers();
   call.start(session.id, configuration);
@@ -290,17 +289,17 @@ function received(frame) {
   switch (frame.type) {
     case 'user-joined':
       if (muteState.take(frame)) return;
-      if (stays(id)) call.keep(id);
+      if (leaving.stays(id)) call.keep(id);
       seen(id);
       return call.meet(id);
     case 'user-left':
-      return leaves(id);
+      return call.peer(id)?.works ? leaving.begin(id) : gone(id);
     case 'ice-servers':
       return renewIce();
     case 'offer':
     case 'answer':
     case 'ice-candidate':
-      stays(id);
+      leaving.stays(id);
       seen(id);
       if (frame.page) muteState.meet(id);
       return call.take(frame);
@@ -362,24 +361,8 @@ function arrived(id) {
   roster.changed(id);
 }
 
-/**
- * A participant left, or was replaced by a newer connection: then they join at once, and the page may have kept our
- * call, as when their server was lost.
- */
-function leaves(id) {
-  if (!call.peer(id)?.works) return gone(id);
-  clearTimeout(leaving.get(id));
-  leaving.set(id, setTimeout(() => gone(id), REPLACED_WITHIN));
-}
-
-/** A participant has not left for good. Returns whether they seemed to have. */
-function stays(id) {
-  clearTimeout(leaving.get(id));
-  return leaving.delete(id);
-}
-
 function gone(id) {
-  stays(id);
+  leaving.stays(id);
   const name = here.get(id)?.name;
   here.delete(id);
   call.drop(id);
