@@ -44,7 +44,7 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What the client knows.
+/// The knowledge of a client.
 #[derive(Debug, Default)]
 struct View {
     has_entered: bool,

@@ -26,7 +26,7 @@ fn wait_for_joins(trio: &Trio) {
 }
 
 /// Messages pass between nodes, joins and chat messages are refused, and nobody sees anybody leave.
-fn goes_on_without_postgres(trio: &Trio) {
+fn works_without_postgres(trio: &Trio) {
     for node in &trio.nodes {
         assert_eq!(join_status(node, "grace"), 503);
     }
@@ -41,7 +41,7 @@ fn goes_on_without_postgres(trio: &Trio) {
     assert_eq!(refused.status, 503);
 }
 
-fn goes_on_after(stop: impl Fn(&Postgres), resume: impl Fn(&Postgres)) {
+fn survives(stop: impl Fn(&Postgres), resume: impl Fn(&Postgres)) {
     let postgres = Postgres::start();
     let cluster = Cluster::at(postgres, redis::server().database(), SHORT_LEASE);
     let mut trio = Trio::start(cluster);
@@ -49,7 +49,7 @@ fn goes_on_after(stop: impl Fn(&Postgres), resume: impl Fn(&Postgres)) {
     trio.say(2, "frank");
     let before: Vec<usize> = trio.watchers.iter().map(Watcher::changes).collect();
     stop(postgres);
-    goes_on_without_postgres(&trio);
+    works_without_postgres(&trio);
     resume(postgres);
     wait_for_joins(&trio);
     let after: Vec<usize> = trio.watchers.iter().map(Watcher::changes).collect();
@@ -61,10 +61,10 @@ fn goes_on_after(stop: impl Fn(&Postgres), resume: impl Fn(&Postgres)) {
 
 #[test]
 fn connected_users_notice_no_restart_of_postgres() {
-    goes_on_after(Postgres::kill, Postgres::restart);
+    survives(Postgres::kill, Postgres::restart);
 }
 
 #[test]
 fn connected_users_notice_no_stop_of_postgres() {
-    goes_on_after(Postgres::freeze, Postgres::resume);
+    survives(Postgres::freeze, Postgres::resume);
 }
