@@ -174,3 +174,15 @@ fn read_secret(path: &Path) -> Result<String, String> {
         Ok(secret.to_owned())
     }
 }
+
+impl Config {
+    /// The secrets that all nodes of a cluster share and that are not configured.
+    pub fn missing_secrets_of_nodes(&self) -> Vec<&'static str> {
+        let secrets = [
+            ("auth.secret", &self.auth.secret),
+            ("turn.secret", &self.turn.secret),
+        ];
+        let missing = secrets.into_iter().filter(|(_, secret)| secret.is_none());
+        missing.map(|(key, _)| key).collect()
+    }
+}

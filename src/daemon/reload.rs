@@ -7,14 +7,14 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, ReloadReport, Sources};
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::DataDir;
 use crate::secret::Secret;
 use crate::service::{App, Settings};
 use crate::storage::Store;
 use crate::tls;
 
 use super::about::About;
-use super::secrets::Secrets;
+use super::secrets::{Secrets, SecretsError};
 use super::signals::SignalStream;
 use super::{cluster, logging, startup};
 
@@ -97,7 +97,7 @@ impl Reloader {
     ///
     /// # Errors
     /// It could not be read.
-    pub(super) fn auth_secrets(&self) -> Result<Vec<Secret>, DataDirError> {
+    pub(super) fn auth_secrets(&self) -> Result<Vec<Secret>, SecretsError> {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.auth_secrets(&self.config())
     }

@@ -331,3 +331,19 @@ fn metrics_show_the_nodes_their_messages_and_a_lost_redis() {
     // The attempts while it was away are no losses.
     assert_eq!(figure(&one, "redis_connection_losses_total"), 1.0);
 }
+
+#[test]
+fn a_start_needs_the_secrets_of_all_nodes_and_commands_beside_a_server_do_not() {
+    let cluster = Cluster::new(LONG_LEASE);
+    let node = start(&cluster, "one");
+    for secret in ["PARLOR_AUTH__SECRET", "PARLOR_TURN__SECRET"] {
+        let run = |args: &[&str]| node.command(args).env_remove(secret).output().unwrap();
+        assert!(run(&["nodes"]).status.success());
+        let other = node.data_dir().join("other");
+        let output = run(&["serve", "--data-dir", other.to_str().unwrap()]);
+        assert!(!output.status.success());
+        let key = secret.trim_start_matches("PARLOR_").replace("__", ".");
+        let expected = format!("needs {} with the same value", key.to_lowercase());
+        assert!(stderr(&output).contains(&expected), "{output:?}");
+    }
+}

@@ -14,7 +14,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
+use crate::support::certificate::Authority;
 use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token, join};
+use crate::support::command::Cli;
 use crate::support::http::Client;
 use crate::support::{DEADLINE, Daemon, postgres, redis};
 
@@ -45,7 +47,7 @@ impl Fixture {
         // HAProxy inherits the socket: connections wait in its queue until HAProxy has started.
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         fcntl_setfd(&listener, FdFlags::empty()).expect("a socket that is inherited");
-        let mut example = example();
+        let mut example = example("haproxy");
         assert!(example.contains(BIND));
         example = example.replace(BIND, &format!("fd@{}", listener.as_raw_fd()));
         for (number, node) in nodes.iter().enumerate() {
@@ -110,11 +112,13 @@ impl Fixture {
     }
 }
 
-/// The configuration of HAProxy in the document.
-fn example() -> String {
+/// The first example of a language in the document.
+fn example(language: &str) -> String {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/run/several-machines.md");
     let document = fs::read_to_string(document).expect("docs/run/several-machines.md");
-    let (_, block) = document.split_once("```haproxy\n").expect("an example");
+    let (_, block) = document
+        .split_once(&format!("```{language}\n"))
+        .expect("an example");
     block.split_once("```").expect("an end").0.to_owned()
 }
 
@@ -130,6 +134,27 @@ fn wait_until(subject: &str, mut is_true: impl FnMut() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     panic!("{subject}");
+}
+
+#[test]
+fn the_settings_of_a_node_are_valid() {
+    let place = TempDir::new().expect("a place");
+    let ca = place.path().join("authority.pem");
+    fs::write(&ca, Authority::new().pem).expect("written");
+    let settings = example("toml").replace("/etc/parlor/authority.pem", ca.to_str().unwrap());
+    let file = place.path().join("config.toml");
+    fs::write(&file, settings).expect("written");
+    let cli = Cli::new();
+    let output = cli.command(&["check", "--config"]).arg(file).output();
+    let output = output.expect("parlor runs");
+    assert!(output.status.success(), "{output:?}");
+    // The unit passes the secrets.
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8(printed).expect("text");
+    for text in ["auth.secret", "turn.secret"].map(|key| format!("{key} is not set here")) {
+        assert_eq!(printed.matches(&text).count(), 1, "{printed}");
+    }
+    assert_eq!(printed.matches("warning: ").count(), 2, "{printed}");
 }
 
 #[test]

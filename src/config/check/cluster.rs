@@ -39,24 +39,6 @@ pub(super) fn cluster(config: &Config, violations: &mut Violations) {
         &["store.url"],
         "needs store.url: all nodes share a PostgreSQL server",
     );
-    for (is_set, with, key) in [
-        (
-            config.auth.secret.is_some(),
-            &["auth.secret"],
-            "auth.secret",
-        ),
-        (
-            config.turn.secret.is_some(),
-            &["turn.secret"],
-            "turn.secret",
-        ),
-    ] {
-        let text = format!(
-            "needs {key} with the same value on all nodes: copy the file {key} of the data directory of \
-             one of them, and name it in {key}_file"
-        );
-        violations.require_with(is_set, "cluster.redis_url", with, text);
-    }
 }
 
 /// Whether a text may be the name of a node.

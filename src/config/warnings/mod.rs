@@ -10,7 +10,7 @@ use super::{Config, ValueSources, acme, tls};
 
 /// Returns a warning for every risky value of `config`.
 pub(super) fn check(config: &Config, value_sources: &ValueSources) -> Vec<Violation> {
-    let checks: [fn(&Config) -> Vec<Violation>; 17] = [
+    let checks: [fn(&Config) -> Vec<Violation>; 18] = [
         secrets::short_secrets,
         secrets::reused_secret,
         web::relative_data_dir,
@@ -27,6 +27,7 @@ pub(super) fn check(config: &Config, value_sources: &ValueSources) -> Vec<Violat
         store::unverified_store,
         store::store_without_url,
         store::exposed_redis,
+        store::secrets_of_nodes,
         store::cluster_without_url,
     ];
     let found = checks.iter().flat_map(|check| check(config));

@@ -46,6 +46,23 @@ pub(super) fn exposed_redis(config: &Config) -> Vec<Violation> {
     vec![Violation::new("cluster.redis_url", text)]
 }
 
+/// Nodes of a cluster without the secrets that all of them share. No error: commands beside a server do not see the
+/// secrets that systemd passes to it.
+pub(super) fn secrets_of_nodes(config: &Config) -> Vec<Violation> {
+    if config.cluster.redis_url.is_none() {
+        return Vec::new();
+    }
+    let missing = config.missing_secrets_of_nodes().into_iter();
+    let violation = |key: &'static str| {
+        let text = format!(
+            "is not set here, and all nodes need the same one: pass it by the unit \
+             (LoadCredential={key}:FILE), or set {key}_file"
+        );
+        Violation::with(key, &["cluster.redis_url"], text)
+    };
+    missing.map(violation).collect()
+}
+
 /// Settings that belong to a Redis server, and no server, or no TLS.
 pub(super) fn cluster_without_url(config: &Config) -> Vec<Violation> {
     let cluster = &config.cluster;
