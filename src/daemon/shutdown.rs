@@ -105,6 +105,7 @@ impl Server {
     /// with a request to reconnect; this waits only briefly for them.
     pub(super) async fn hand_over(self, tasks: Tasks) -> anyhow::Result<Handover> {
         let rooms = self.app.hub.restart().into_iter();
+        self.app.hub.wait_for_suspensions().await;
         let owned = rooms.map(|(room, users)| {
             let users = users.iter().map(ToString::to_string);
             (room.to_string(), users.collect())

@@ -252,33 +252,35 @@ impl Room {
     pub fn leave(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
-            if let Some(remote) = &mut self.remote {
-                remote.leave(&member.user, connection);
-            }
+            let remote = self.remote.as_mut();
+            let is_requested = remote.is_some_and(|one| one.leave(&member.user, connection));
+            self.notify_departure(&member, is_requested, effects);
             if !member.used.is_idle(self.latest) {
                 self.used_by_user.insert(member.user, member.used);
             }
-            self.notify_all("user-left", &member.quoted, effects);
         } else if let Some(remote) = &mut self.remote {
             remote.cancel(connection);
         }
     }
 
     /// Records a connection that was lost during a drain, without a close frame: its user may still be
-    /// talking, so the room sends no `user-left`.
-    pub fn connection_lost(&mut self, connection: ConnectionId) {
+    /// talking, so the room sends no `user-left`. With several nodes the user has left.
+    pub fn connection_lost(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
+        if self.remote.is_some() {
+            return self.leave(connection, effects);
+        }
         if let Some(member) = self.members.remove(&connection) {
             self.by_user.remove(&member.user);
-            if let Some(remote) = &mut self.remote {
-                remote.leave(&member.user, connection);
-            }
             self.unreachable.insert(member.user);
         }
     }
 
     /// Closes every connection because the server drains. The users count as connected until they
-    /// leave in another way, see [`Room::connection_lost`].
+    /// leave in another way, see [`Room::connection_lost`]; with several nodes see [`Room::suspend_all`].
     pub fn close_for_drain(&mut self, code: CloseCode, effects: &mut Vec<Effect>) {
+        if self.remote.is_some() {
+            return self.suspend_all(effects);
+        }
         let users = self.users().cloned().collect();
         self.close_all(code, effects);
         self.unreachable = users;
@@ -433,6 +435,7 @@ fn deliver(connection: ConnectionId, frame: &Bytes, from: Option<ConnectionId>) 
     }
 }
 
+mod awaited;
 mod cluster;
 mod events;
 mod remote;

@@ -26,7 +26,7 @@ pub use connection::ConnectionId;
 pub use envelope::Kind;
 pub use limits::Limits;
 pub use machine::{Effect, Input, Join, Outcome, Room};
-pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, RosterEvent, StatedMember};
+pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, Return, RosterEvent, StatedMember};
 
 /// The reason why a message is dropped. It is counted; the client gets no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

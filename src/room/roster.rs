@@ -29,6 +29,20 @@ pub struct Place {
 pub struct Entry {
     pub user: Arc<str>,
     pub place: Place,
+    /// The connection ended because its node restarts, and the user is awaited. Members who are older than this know
+    /// the user.
+    pub awaited_since: Option<u64>,
+}
+
+/// The entry of a user who was awaited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Return {
+    /// Whether the connection continues the earlier one. Otherwise the user left and entered again.
+    pub is_resumed: bool,
+    /// Users who do not know the user, because they entered later.
+    pub newcomers: Vec<Arc<str>>,
+    /// Users whom the user knew, and who left meanwhile.
+    pub left: Vec<Arc<str>>,
 }
 
 /// A change of the roster, or an answer to a [`Request`]. `seq` numbers the changes of the room.
@@ -42,12 +56,30 @@ pub enum RosterEvent {
         place: Option<Place>,
         /// The whole roster, if this is the first member on the receiving node.
         roster: Option<Vec<Entry>>,
+        /// If the user was awaited.
+        returned: Option<Return>,
     },
     Left {
         seq: u64,
         user: Arc<str>,
         node: NodeId,
         connection: ConnectionId,
+    },
+    /// A connection ended because its node restarts: nobody is notified while its user is awaited. `since` is the age of
+    /// this event: older members know the user.
+    Suspended {
+        seq: u64,
+        user: Arc<str>,
+        node: NodeId,
+        connection: ConnectionId,
+        since: u64,
+    },
+    /// An awaited user did not return.
+    AwaitedLeft {
+        seq: u64,
+        user: Arc<str>,
+        /// Users who do not know the user.
+        newcomers: Vec<Arc<str>>,
     },
     /// All members on a node left, because the node was evicted.
     NodeGone { seq: u64, node: NodeId },
@@ -85,13 +117,20 @@ pub enum Request {
     Enter {
         user: Arc<str>,
         connection: ConnectionId,
+        /// Whether it continues the connection of an awaited user.
+        resume: bool,
+    },
+    /// Ends a connection because this node restarts: its user is awaited.
+    Suspend {
+        user: Arc<str>,
+        connection: ConnectionId,
     },
     Leave {
         user: Arc<str>,
         connection: ConnectionId,
     },
     /// Ends a connection on another node that was replaced before, and that its node stated again because it did
-    /// not learn of that.
+    /// not learn of that. Or ends the wait for an awaited user.
     End { user: Arc<str>, place: Place },
     /// States all members of the room on this node.
     Restate {
@@ -103,7 +142,11 @@ pub enum Request {
     /// Delivers a frame to members on another node.
     Send { node: NodeId, frame: RemoteFrame },
     /// The roster lists a connection: it is a member from now on.
-    Admitted { connection: ConnectionId },
+    Admitted {
+        connection: ConnectionId,
+        /// Whether it continues the user's earlier connection.
+        is_resumed: bool,
+    },
 }
 
 /// A frame from a member on one node to members on another one.

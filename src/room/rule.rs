@@ -26,6 +26,8 @@ pub(crate) enum Rule {
     LostRostersAreRestated,
     /// A node that is evicted continues with another identifier.
     EvictedNodesEnterAnew,
+    /// Only those who do not know a resumed connection are notified of it.
+    ResumedMembersStay,
     /// Nodes keep the time of the cluster while Redis restarts.
     TimeGoesOn,
 }

@@ -243,7 +243,7 @@ impl Hub {
     }
 
     /// Closes every connection with 1012, and every later one with 1001. Returns the connected users, whom
-    /// the next process expects back.
+    /// the next process expects back. With several nodes see [`Hub::wait_for_suspensions`].
     pub fn restart(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
         let rooms = self.occupied_rooms();
         self.stop(CloseCode::Restarting);
@@ -252,15 +252,22 @@ impl Hub {
 
     fn stop(&self, code: CloseCode) {
         self.stopped.store(true, Ordering::SeqCst);
+        let is_available = self.link.as_ref().is_some_and(|link| link.is_available());
         for (room, _) in self.occupied_rooms() {
-            self.close_room(&room, code);
+            if is_available && code == CloseCode::Restarting {
+                // Users may return to any node.
+                self.close_for_drain(&room);
+            } else {
+                self.close_room(&room, code);
+            }
         }
     }
 
     /// Expects these users back in these rooms. Users who do not return within ten seconds have left. Call
     /// it in a tokio runtime, before any connection.
     pub fn expect_return(self: &Arc<Self>, rooms: Vec<(Arc<str>, Vec<Arc<str>>)>) {
-        if rooms.is_empty() {
+        // Several nodes keep the users who are expected back in the roster.
+        if rooms.is_empty() || self.link.is_some() {
             return;
         }
         let until = clock::now().mono + RETURN_TIMEOUT;
@@ -334,7 +341,7 @@ impl Hub {
         let (connection, entered) = match &self.link {
             None => (lock(&entry).join(user, issue, resume, outbox)?, None),
             Some(_) => {
-                let (connection, entered) = lock(&entry).enter(user, issue, outbox);
+                let (connection, entered) = lock(&entry).enter(user, issue, resume, outbox);
                 (connection, Some(entered))
             }
         };
@@ -372,7 +379,7 @@ impl Hub {
         let mut entry = lock(&handle.entry);
         let RoomEntry { room, effects, .. } = &mut *entry;
         if self.is_draining() && !handle.closed_by_client {
-            room.connection_lost(handle.connection);
+            room.connection_lost(handle.connection, effects);
         } else {
             room.leave(handle.connection, effects);
         }
@@ -486,5 +493,6 @@ impl Drop for RoomHandle {
     }
 }
 
+mod suspension;
 #[cfg(test)]
 mod tests;

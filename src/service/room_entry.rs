@@ -104,6 +104,7 @@ impl RoomEntry {
         &mut self,
         user: &str,
         issue: Issue,
+        resume: bool,
         outbox: &Arc<Outbox>,
     ) -> (ConnectionId, oneshot::Receiver<Result<(), CloseCode>>) {
         let now = clock::now();
@@ -115,7 +116,7 @@ impl RoomEntry {
             outbox: outbox.clone(),
             entering: Some(entering),
         };
-        let connection = self.room.enter(user, now.mono);
+        let connection = self.room.enter(user, resume, now.mono);
         self.connections.insert(connection, known);
         self.apply_effects();
         (connection, entered)
@@ -177,7 +178,7 @@ impl RoomEntry {
     fn take_requests(&mut self) -> Vec<Request> {
         let requests = self.room.take_requests();
         for request in &requests {
-            if let Request::Admitted { connection } = request
+            if let Request::Admitted { connection, .. } = request
                 && let Some(known) = self.connections.get_mut(connection)
                 && let Some(entering) = known.entering.take()
             {

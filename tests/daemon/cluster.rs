@@ -6,6 +6,7 @@ mod postgres_faults;
 mod races;
 mod redis_faults;
 mod redis_tls;
+mod resume;
 mod start;
 mod trio;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use crate::room::{ConnectionId, Entry, NodeId, Place, RosterEvent};
+use crate::room::{ConnectionId, Entry, NodeId, Place, Return, RosterEvent};
 
 /// An entry of the inbox.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,6 +60,10 @@ struct Fields {
     age: String,
     number: String,
     lines: Option<String>,
+    /// Of a user who was awaited: whether the connection resumes, users who do not know the user, and users who left.
+    resumes: Option<String>,
+    newcomers: String,
+    left: String,
     batch: Vec<u8>,
 }
 
@@ -78,6 +82,9 @@ fn parse_fields(fields: Vec<Value>) -> Option<InboxEntry> {
             "a" => &mut known.age,
             "k" => &mut known.number,
             "l" => known.lines.insert(String::new()),
+            "f" => known.resumes.insert(String::new()),
+            "x" => &mut known.newcomers,
+            "d" => &mut known.left,
             "b" => {
                 known.batch = bytes(value)?;
                 continue;
@@ -125,6 +132,23 @@ impl Fields {
                     connection: connection()?,
                 }),
                 roster,
+                returned: self.resumes.as_ref().map(|resumes| Return {
+                    is_resumed: resumes == "1",
+                    newcomers: users(&self.newcomers),
+                    left: users(&self.left),
+                }),
+            },
+            "suspended" => RosterEvent::Suspended {
+                seq: seq()?,
+                user: Arc::from(&*self.user),
+                node,
+                connection: connection()?,
+                since: self.age.parse().ok()?,
+            },
+            "awaited-left" => RosterEvent::AwaitedLeft {
+                seq: seq()?,
+                user: Arc::from(&*self.user),
+                newcomers: users(&self.newcomers),
             },
             "left" => RosterEvent::Left {
                 seq: seq()?,
@@ -152,7 +176,12 @@ impl Fields {
     }
 }
 
-/// Parses lines of "user node connection age".
+/// Parses users between blanks.
+fn users(text: &str) -> Vec<Arc<str>> {
+    text.split_ascii_whitespace().map(Arc::from).collect()
+}
+
+/// Parses lines of "user node connection age", and since when the user is awaited.
 fn entries(lines: &str) -> Vec<Entry> {
     let entry = |line: &str| {
         let mut words = line.split(' ');
@@ -160,12 +189,17 @@ fn entries(lines: &str) -> Vec<Entry> {
         let node = NodeId::from(words.next()?);
         let connection = connection(words.next()?)?;
         let age = words.next()?.parse().ok()?;
+        let awaited_since = words.next().and_then(|since| since.parse().ok());
         let place = Place {
             age,
             node,
             connection,
         };
-        Some(Entry { user, place })
+        Some(Entry {
+            user,
+            place,
+            awaited_since,
+        })
     };
     lines.lines().filter_map(entry).collect()
 }

@@ -11,6 +11,7 @@ mod message;
 mod queue;
 mod reading;
 mod recovery;
+mod returns;
 mod state;
 
 use std::collections::{HashSet, VecDeque};
@@ -27,10 +28,13 @@ use crate::clock::Mono;
 use crate::room::{NodeId, RemoteFrame, Request, RosterEvent};
 use commands::Identity;
 use queue::Queue;
+use returns::Returns;
 use state::{Control, Evicted, Flight, Inbox, Listing, Phase, Renewal, Restating};
 
 /// Members of a lost roster count as connected for this long.
 const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(10);
+/// Nodes that are listed, and have not restated their rooms, are waited for this long.
+const MAX_RESTATING: Duration = Duration::from_secs(120);
 /// Nodes begin to restate at a random time within this one, so that they do not all begin at once.
 const RESTATE_JITTER_MS: u64 = 1000;
 /// Rooms that a node restates at a time.
@@ -131,6 +135,7 @@ pub struct Node {
     /// Nodes that restated all their rooms since the roster was lost.
     restated: HashSet<NodeId>,
     evicted: Evicted,
+    returns: Returns,
     tickets: u64,
     counts: Counts,
 }
@@ -161,6 +166,7 @@ impl Node {
             listing: Listing::default(),
             restated: HashSet::new(),
             evicted: Evicted::default(),
+            returns: Returns::default(),
             tickets: 0,
             counts: Counts::default(),
         };
@@ -202,6 +208,7 @@ impl Node {
             && rooms.waiting.is_empty()
             && rooms.pending.is_empty()
             && rooms.until.is_none()
+            && self.returns.is_empty()
             && self.phase == Phase::Registered
     }
 
@@ -253,6 +260,7 @@ impl Node {
                 Request::Resync => self.want_restate(room),
                 Request::Admitted { .. } => {}
                 Request::Enter { .. }
+                | Request::Suspend { .. }
                 | Request::Leave { .. }
                 | Request::End { .. }
                 | Request::Restate { .. } => {
@@ -308,6 +316,9 @@ impl Node {
             self.renewal.next = now + self.settings.lease / 5;
             self.controls.push_back(Control::Renew);
         }
+        for (room, request) in self.returns.due(now) {
+            self.queue.push_roster(room, request, now);
+        }
         if self.rooms.from <= now {
             self.start_restates();
         }
@@ -320,7 +331,12 @@ impl Node {
     pub fn poll_timeout(&self) -> Mono {
         let waits = !self.rooms.waiting.is_empty() || self.rooms.is_unannounced;
         let restate = waits.then_some(self.rooms.from);
-        let times = [Some(self.renewal.next), restate, self.rooms.until];
+        let times = [
+            Some(self.renewal.next),
+            restate,
+            self.rooms.until,
+            self.returns.next(),
+        ];
         times.into_iter().flatten().min().unwrap_or_default()
     }
 

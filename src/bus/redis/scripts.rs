@@ -9,6 +9,7 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 pub enum Script {
     Enter,
     Leave,
+    Suspend,
     Restate,
     Restated,
     Tell,
@@ -31,9 +32,10 @@ const ONCE: &str = include_str!("scripts/once.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
 
 impl Script {
-    pub const ALL: [Script; 15] = [
+    pub const ALL: [Script; 16] = [
         Script::Enter,
         Script::Leave,
+        Script::Suspend,
         Script::Restate,
         Script::Restated,
         Script::Tell,
@@ -53,6 +55,7 @@ impl Script {
         let own = match self {
             Script::Enter => include_str!("scripts/enter.lua"),
             Script::Leave => include_str!("scripts/leave.lua"),
+            Script::Suspend => include_str!("scripts/suspend.lua"),
             Script::Restate => include_str!("scripts/restate.lua"),
             Script::Restated => include_str!("scripts/restated.lua"),
             Script::Tell => include_str!("scripts/tell.lua"),
@@ -68,9 +71,12 @@ impl Script {
             Script::Nodes => include_str!("scripts/nodes.lua"),
         };
         let parts: &[&str] = match self {
-            Script::Enter | Script::Leave | Script::Restate | Script::Restated | Script::Tell => {
-                &[CLOCK, GUARD, ONCE, ROOM]
-            }
+            Script::Enter
+            | Script::Leave
+            | Script::Suspend
+            | Script::Restate
+            | Script::Restated
+            | Script::Tell => &[CLOCK, GUARD, ONCE, ROOM],
             Script::Register | Script::Nodes => &[CLOCK, ABOUT],
             Script::Renew => &[CLOCK, GUARD, ABOUT],
             Script::Evict => &[CLOCK, GUARD, ROOM],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::remote::{Entering, Listed, Remote, RemoteMember, Standing};
 use super::{Effect, Room, deliver};
 use crate::clock::Mono;
-use crate::room::envelope::{Envelope, quoted};
+use crate::room::envelope::Envelope;
 use crate::room::roster::{NodeId, Place, RemoteFrame, Request, StatedMember};
 use crate::room::rule::{Rule, applies};
 use crate::room::{CloseCode, ConnectionId, DropReason, Kind};
@@ -24,6 +24,8 @@ impl Room {
             restates: 0,
             listed: HashMap::new(),
             entering: HashMap::new(),
+            suspending: HashMap::new(),
+            unannounced: HashSet::new(),
             members: HashMap::new(),
             ended: HashSet::new(),
             requests: Vec::new(),
@@ -31,8 +33,9 @@ impl Room {
     }
 
     /// Adds a connection to a room of several nodes, in place of [`Room::join`]. It is a member after
-    /// [`Request::Admitted`], unless it is closed before.
-    pub fn enter(&mut self, user: &str, now: Mono) -> ConnectionId {
+    /// [`Request::Admitted`], unless it is closed before. With `resume` it continues a connection that ended by the
+    /// restart of a node.
+    pub fn enter(&mut self, user: &str, resume: bool, now: Mono) -> ConnectionId {
         self.latest = now;
         self.used_by_user.retain(|_, used| !used.is_idle(now));
         let connection = ConnectionId(self.next);
@@ -43,7 +46,11 @@ impl Room {
             let is_requested = remote.standing != Standing::Stale;
             remote.requests.push(if is_requested {
                 let user = user.clone();
-                Request::Enter { user, connection }
+                Request::Enter {
+                    user,
+                    connection,
+                    resume,
+                }
             } else {
                 Request::Resync
             });
@@ -52,6 +59,7 @@ impl Room {
                 Entering {
                     user,
                     used,
+                    resume,
                     is_requested,
                     is_stated: false,
                 },
@@ -69,7 +77,8 @@ impl Room {
     /// The members on other nodes, in no order.
     pub fn remote_members(&self) -> impl Iterator<Item = (&Arc<str>, &Place)> {
         let members = self.remote.iter().flat_map(|remote| &remote.members);
-        members.map(|(user, member)| (user, &member.place))
+        let present = members.filter(|(_, member)| member.awaited.is_none());
+        present.map(|(user, member)| (user, &member.place))
     }
 
     /// Records that the roster is empty or unknown, as after a restart of the server that keeps it. Members on
@@ -91,9 +100,9 @@ impl Room {
             return;
         };
         remote.node = node;
-        let gone: Vec<Arc<str>> = remote.members.drain().map(|(user, _)| user).collect();
-        for user in gone {
-            self.notify_all("user-left", &quoted(&user), effects);
+        let gone: Vec<(Arc<str>, RemoteMember)> = remote.members.drain().collect();
+        for (user, member) in gone {
+            self.notify_left(&user, &member, effects);
         }
         self.forget_entries();
     }
@@ -166,7 +175,7 @@ impl Room {
                 });
             } else {
                 entering.is_requested = true;
-                waiting.push((connection, user));
+                waiting.push((connection, user, entering.resume));
             }
         }
         members.sort_unstable_by(|one, other| one.user.cmp(&other.user));
@@ -176,7 +185,11 @@ impl Room {
             members,
         });
         waiting.sort_unstable();
-        let enter = |(connection, user)| Request::Enter { user, connection };
+        let enter = |(connection, user, resume)| Request::Enter {
+            user,
+            connection,
+            resume,
+        };
         remote.requests.extend(waiting.into_iter().map(enter));
     }
 
@@ -193,6 +206,25 @@ impl Room {
                 |_, m| !m.is_confirmed && is_restated(&m.place.node),
                 effects,
             );
+        }
+    }
+
+    /// Removes members on other nodes.
+    pub(super) fn remove_remote(
+        &mut self,
+        is_gone: impl Fn(&Arc<str>, &RemoteMember) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(remote) = &mut self.remote else {
+            return;
+        };
+        let gone = remote
+            .members
+            .extract_if(|user, member| is_gone(user, member));
+        let mut gone: Vec<(Arc<str>, RemoteMember)> = gone.collect();
+        gone.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (user, member) in gone {
+            self.notify_left(&user, &member, effects);
         }
     }
 
@@ -244,7 +276,9 @@ impl Room {
         let (Some(remote), Some(member)) = (&mut self.remote, self.members.get(&sender)) else {
             return Err(DropReason::NoSuchTarget);
         };
-        let target = remote.members.get(to).ok_or(DropReason::NoSuchTarget)?;
+        let target = remote.members.get(to);
+        let target = target.filter(|member| member.awaited.is_none());
+        let target = target.ok_or(DropReason::NoSuchTarget)?;
         let frame = RemoteFrame {
             user: member.user.clone(),
             from: sender,
@@ -256,7 +290,7 @@ impl Room {
         Ok((envelope.kind, 1))
     }
 
-    /// Closes the connection of a user that waits for its entry.
+    /// Closes the connection of a user that waits for its entry, and ends the wait for an awaited user.
     pub(super) fn close_entering(
         &mut self,
         user: &str,
@@ -266,6 +300,12 @@ impl Room {
         let Some(remote) = &mut self.remote else {
             return false;
         };
+        if let Some((user, member)) = remote.members.get_key_value(user)
+            && member.awaited.is_some()
+        {
+            let (user, place) = (user.clone(), member.place.clone());
+            remote.requests.push(Request::End { user, place });
+        }
         let of_user = remote
             .entering
             .iter()

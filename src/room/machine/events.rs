@@ -3,13 +3,24 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::remote::{Listed, RemoteMember, Standing};
+use super::remote::{Awaited, Listed, RemoteMember, Standing};
 use super::{Effect, Member, Room, deliver};
 use crate::room::envelope::quoted;
 use crate::room::error_budget::ErrorBudget;
-use crate::room::roster::{Entry, NodeId, Place, Request, RosterEvent};
+use crate::room::roster::{Entry, NodeId, Place, Request, Return, RosterEvent};
 use crate::room::rule::{Rule, applies};
 use crate::room::{CloseCode, ConnectionId};
+
+/// How a connection enters.
+#[derive(Debug, Clone, Copy)]
+enum Arrival<'a> {
+    /// As a newcomer.
+    Entered,
+    /// In place of the user's earlier connection, which these members of this node do not know of.
+    Resumed(&'a Return, &'a [Arc<str>]),
+    /// By a snapshot.
+    Stated,
+}
 
 impl Room {
     /// Handles an event of the roster.
@@ -28,22 +39,26 @@ impl Room {
                 roster,
             } => {
                 if standing == Standing::Restating && number == remote.restates {
-                    self.take_snapshot(seq, roster, effects);
+                    self.take_snapshot(seq, roster, None, effects);
                 }
                 return;
             }
             RosterEvent::Entered {
                 seq,
+                user,
                 roster: Some(roster),
+                returned,
                 ..
             } => {
                 if matches!(standing, Standing::Unlisted | Standing::Listed) {
-                    self.take_snapshot(seq, roster, effects);
+                    self.take_snapshot(seq, roster, Some((&user, returned.as_ref())), effects);
                 }
                 return;
             }
             RosterEvent::Entered { seq, .. }
             | RosterEvent::Left { seq, .. }
+            | RosterEvent::Suspended { seq, .. }
+            | RosterEvent::AwaitedLeft { seq, .. }
             | RosterEvent::NodeGone { seq, .. }
             | RosterEvent::Restated { seq, .. } => seq,
         };
@@ -61,10 +76,34 @@ impl Room {
     /// Carries out the next change of the roster.
     fn change(&mut self, event: RosterEvent, effects: &mut Vec<Effect>) {
         match event {
-            RosterEvent::Entered { user, place, .. } => match place {
-                Some(place) => self.learn(user, place, effects),
-                None => self.end_earlier(&user, None, effects),
-            },
+            RosterEvent::Entered {
+                user,
+                place,
+                returned,
+                ..
+            } => {
+                let returned = returned.as_ref();
+                if let Some(returned) = returned.filter(|one| !one.is_resumed || place.is_none()) {
+                    self.end_awaited(&user, &returned.newcomers, effects);
+                }
+                let returned = returned.filter(|one| one.is_resumed);
+                let resumed = |returned| Arrival::Resumed(returned, &[]);
+                let arrival = returned.map_or(Arrival::Entered, resumed);
+                match place {
+                    Some(place) => self.learn(user, place, arrival, effects),
+                    None => self.end_earlier(&user, None, effects),
+                }
+            }
+            RosterEvent::Suspended {
+                user,
+                node,
+                connection,
+                since,
+                ..
+            } => self.suspend(user, &node, connection, since, effects),
+            RosterEvent::AwaitedLeft {
+                user, newcomers, ..
+            } => self.end_awaited(&user, &newcomers, effects),
             RosterEvent::Left {
                 user,
                 node,
@@ -72,7 +111,8 @@ impl Room {
                 ..
             } => self.forget(&user, &node, connection, effects),
             RosterEvent::NodeGone { node, .. } => {
-                self.remove_remote(|_, member| member.place.node == node, effects);
+                let is_gone = |m: &RemoteMember| m.place.node == node && m.awaited.is_none();
+                self.remove_remote(|_, member| is_gone(member), effects);
             }
             RosterEvent::Restated {
                 node,
@@ -84,11 +124,11 @@ impl Room {
                     self.end_earlier(&user, None, effects);
                 }
                 let users: HashSet<&Arc<str>> = members.iter().map(|one| &one.user).collect();
-                self.remove_remote(
-                    |user, m| m.place.node == node && !users.contains(user),
-                    effects,
-                );
-                for Entry { user, place } in members {
+                let is_gone = |user: &Arc<str>, m: &RemoteMember| {
+                    m.place.node == node && m.awaited.is_none() && !users.contains(user)
+                };
+                self.remove_remote(is_gone, effects);
+                for Entry { user, place, .. } in members {
                     self.learn_restated(user, place, effects);
                 }
             }
@@ -97,17 +137,31 @@ impl Room {
         self.forget_if_unlisted();
     }
 
-    /// Replaces the known roster.
-    fn take_snapshot(&mut self, seq: u64, roster: Vec<Entry>, effects: &mut Vec<Effect>) {
+    /// Replaces the known roster. `entered` is the user whose entry brought it.
+    fn take_snapshot(
+        &mut self,
+        seq: u64,
+        roster: Vec<Entry>,
+        entered: Option<(&Arc<str>, Option<&Return>)>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(remote) = &mut self.remote else {
             return;
         };
         remote.standing = Standing::Listed;
         remote.seq = seq;
-        let (own, others): (Vec<Entry>, Vec<Entry>) = roster
+        let (awaited, present): (Vec<Entry>, Vec<Entry>) = roster
+            .into_iter()
+            .partition(|entry| entry.awaited_since.is_some());
+        let (own, others): (Vec<Entry>, Vec<Entry>) = present
             .into_iter()
             .partition(|entry| entry.place.node == remote.node);
-        let users: HashSet<Arc<str>> = others.iter().map(|entry| entry.user.clone()).collect();
+        let known = awaited.iter().filter(|entry| {
+            let member = remote.members.get(&entry.user);
+            member.is_some_and(|member| member.place == entry.place)
+        });
+        let users = others.iter().chain(known);
+        let users: HashSet<Arc<str>> = users.map(|entry| entry.user.clone()).collect();
         let listed = own.iter().map(|entry| {
             let Place {
                 connection, age, ..
@@ -126,18 +180,29 @@ impl Room {
             effects,
         );
         self.close_unlisted(effects);
-        for Entry { user, place } in others {
+        for Entry { user, place, .. } in others {
             self.learn_restated(user, place, effects);
+        }
+        for entry in awaited {
+            self.learn_awaited(entry, effects);
         }
         let mut own: Vec<Entry> = own;
         own.sort_unstable_by_key(|entry| entry.place.age);
         // Before anybody is admitted, who would not know the earlier connections.
-        for Entry { user, place } in &own {
+        for Entry { user, place, .. } in &own {
             self.end_earlier(user, Some(place), effects);
         }
-        for Entry { user, place } in own {
-            self.learn(user, place, effects);
+        for Entry { user, place, .. } in own {
+            let arrival = match entered {
+                Some((one, Some(returned))) if *one == user && returned.is_resumed => {
+                    Arrival::Resumed(returned, &[])
+                }
+                Some((one, _)) if *one == user => Arrival::Entered,
+                _ => Arrival::Stated,
+            };
+            self.learn(user, place, arrival, effects);
         }
+        self.abandon_suspensions(effects);
         self.refuse_unlisted(&users, effects);
         self.forget_if_unlisted();
     }
@@ -207,16 +272,35 @@ impl Room {
         if is_ended && place.node != remote.node && applies(Rule::ReplacedMembersStayAway) {
             return remote.requests.push(Request::End { user, place });
         }
-        self.learn(user, place, effects);
+        self.learn(user, place, Arrival::Stated, effects);
     }
 
     /// Adds the place of a user, in place of an earlier one.
-    fn learn(&mut self, user: Arc<str>, place: Place, effects: &mut Vec<Effect>) {
+    fn learn(
+        &mut self,
+        user: Arc<str>,
+        place: Place,
+        arrival: Arrival<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(remote) = &mut self.remote else {
             return;
         };
+        let earlier: Option<Awaited>;
+        let mut arrival = arrival;
+        if let Arrival::Resumed(returned, _) = arrival
+            && applies(Rule::ResumedMembersStay)
+        {
+            // Nobody sees the user leave.
+            earlier = remote.members.remove(&user).and_then(|one| one.awaited);
+            match &earlier {
+                Some(awaited) => arrival = Arrival::Resumed(returned, &awaited.unaware),
+                None if place.node != remote.node => arrival = Arrival::Entered,
+                None => {}
+            }
+        }
         if place.node == remote.node {
-            return self.admit(user, place, effects);
+            return self.admit(user, place, arrival, effects);
         }
         if let Some(member) = remote.members.get_mut(&user)
             && member.place == place
@@ -227,19 +311,26 @@ impl Room {
         self.end_earlier(&user, Some(&place), effects);
         let local = ConnectionId(self.next);
         self.next = self.next.saturating_add(1);
-        self.notify_older(&user, &place, effects);
+        self.notify_older(&user, &place, arrival, effects);
         if let Some(remote) = &mut self.remote {
             let member = RemoteMember {
                 place,
                 local,
                 is_confirmed: true,
+                awaited: None,
             };
             remote.members.insert(user, member);
         }
     }
 
     /// Makes a connection a member: of it and each other member, the older one is notified of the newer one.
-    fn admit(&mut self, user: Arc<str>, place: Place, effects: &mut Vec<Effect>) {
+    fn admit(
+        &mut self,
+        user: Arc<str>,
+        place: Place,
+        arrival: Arrival<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Place {
             connection, age, ..
         } = place;
@@ -256,20 +347,40 @@ impl Room {
         let Some(entering) = remote.entering.remove(&connection) else {
             // It ended before, or the departure did not reach the roster.
             if applies(Rule::UnknownEntriesEnd) {
-                remote.request_leave(user, connection);
+                remote.request_leave(user.clone(), connection);
+            }
+            if let Arrival::Resumed(returned, unaware) = arrival {
+                self.notify_vain_return(&user, returned, unaware, effects);
             }
             return;
         };
+        if entering.resume && matches!(arrival, Arrival::Stated) {
+            // Whether it was resumed, and who left meanwhile, is lost.
+            let code = CloseCode::ConnectionError;
+            effects.push(Effect::Close { connection, code });
+            return remote.request_leave(user, connection);
+        }
+        let returned = match arrival {
+            Arrival::Resumed(returned, _) => Some(returned),
+            Arrival::Entered | Arrival::Stated => None,
+        };
+        let is_resumed = returned.is_some();
         let member = Member {
             quoted: quoted(&user),
             user: user.clone(),
             used: entering.used,
             errors: ErrorBudget::default(),
-            resumed: false,
+            resumed: is_resumed,
             replacements: Vec::new(),
         };
-        remote.requests.push(Request::Admitted { connection });
-        self.notify_older(&user, &place, effects);
+        remote.requests.push(Request::Admitted {
+            connection,
+            is_resumed,
+        });
+        self.notify_older(&user, &place, arrival, effects);
+        if let Some(returned) = returned {
+            self.replay_departures_since(connection, returned, effects);
+        }
         let Some(remote) = &self.remote else { return };
         let elsewhere = remote
             .members
@@ -279,7 +390,8 @@ impl Room {
             let age = remote.age_of(&other.user);
             (&other.user, remote.place(*id, age))
         });
-        for (other, _) in here.chain(elsewhere).filter(|(_, other)| place < *other) {
+        let newer = here.chain(elsewhere).filter(|(_, other)| place < *other);
+        for (other, _) in newer {
             let frame = self.presence("user-joined", &quoted(other));
             effects.push(deliver(connection, &frame, None));
         }
@@ -287,20 +399,38 @@ impl Room {
         self.members.insert(connection, member);
     }
 
-    /// Notifies the members of this node who are older than `place` of its user.
-    fn notify_older(&self, user: &str, place: &Place, effects: &mut Vec<Effect>) {
+    /// Notifies the members of this node who are older than `place` of its user. A resumed connection is the newest,
+    /// and those who know its user are not notified.
+    fn notify_older(
+        &self,
+        user: &str,
+        place: &Place,
+        arrival: Arrival<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(remote) = &self.remote else { return };
         let frame = self.presence("user-joined", &quoted(user));
         let is_older = |(id, member): &(&ConnectionId, &Member)| {
             let own = remote.place(**id, remote.age_of(&member.user));
-            own < *place || !applies(Rule::OlderIsNotified)
+            let is_newcomer = match arrival {
+                Arrival::Resumed(returned, unaware) if applies(Rule::ResumedMembersStay) => {
+                    returned.newcomers.contains(&member.user) || unaware.contains(&member.user)
+                }
+                _ => true,
+            };
+            is_newcomer && (own < *place || !applies(Rule::OlderIsNotified))
         };
         let older = self.members.iter().filter(is_older);
         effects.extend(older.map(|(id, _)| deliver(*id, &frame, None)));
     }
 
     /// Ends the connections of a user that `by` replaces, or another one without a place here.
-    fn end_earlier(&mut self, user: &Arc<str>, by: Option<&Place>, effects: &mut Vec<Effect>) {
+    pub(super) fn end_earlier(
+        &mut self,
+        user: &Arc<str>,
+        by: Option<&Place>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(remote) = &mut self.remote else {
             return;
         };
@@ -309,13 +439,17 @@ impl Room {
         let is_kept = |listed: &mut Listed| Some(listed.connection) != kept;
         if remote.listed.get_mut(user).is_some_and(is_kept) {
             remote.listed.remove(user);
+            self.notify_late(user, effects);
         }
+        let Some(remote) = &mut self.remote else {
+            return;
+        };
         if let Some(member) = remote.members.remove(user) {
             // Of a lost roster, an older connection may be restated before a newer one.
             if by.is_none_or(|place| member.place < *place) {
-                remote.remember_ended(member.place);
+                remote.remember_ended(member.place.clone());
             }
-            self.notify_all("user-left", &quoted(user), effects);
+            self.notify_left(user, &member, effects);
         }
         if let Some(&connection) = self.by_user.get(user)
             && Some(connection) != kept
@@ -343,28 +477,11 @@ impl Room {
         let is_it = |listed: &mut Listed| listed.connection == connection;
         if remote.listed.get_mut(user).is_some_and(is_it) {
             remote.listed.remove(user);
+            remote.unannounced.remove(user);
         }
         if self.by_user.get(user) == Some(&connection) {
             // Another node knows that it was replaced.
             self.close(connection, CloseCode::Replaced, effects);
-        }
-    }
-
-    pub(super) fn remove_remote(
-        &mut self,
-        is_gone: impl Fn(&Arc<str>, &RemoteMember) -> bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(remote) = &mut self.remote else {
-            return;
-        };
-        let gone = remote
-            .members
-            .extract_if(|user, member| is_gone(user, member));
-        let mut gone: Vec<Arc<str>> = gone.map(|(user, _)| user).collect();
-        gone.sort_unstable();
-        for user in gone {
-            self.notify_all("user-left", &quoted(&user), effects);
         }
     }
 

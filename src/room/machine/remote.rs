@@ -43,6 +43,10 @@ pub(super) struct Remote {
     /// the departure.
     pub listed: HashMap<Arc<str>, Listed>,
     pub entering: HashMap<ConnectionId, Entering>,
+    /// Members who are closed as soon as the roster awaits their users.
+    pub suspending: HashMap<Arc<str>, ConnectionId>,
+    /// Users who left this node, of which those who are being suspended were not notified.
+    pub unannounced: HashSet<Arc<str>>,
     /// The members on other nodes.
     pub members: HashMap<Arc<str>, RemoteMember>,
     /// Connections on other nodes that were replaced. After the roster is lost, a node may restate one of them
@@ -62,6 +66,8 @@ pub(super) struct Listed {
 pub(super) struct Entering {
     pub user: Arc<str>,
     pub used: UsedBudgets,
+    /// Whether it continues the connection of an awaited user.
+    pub resume: bool,
     /// Whether [`Request::Enter`] was sent to the current roster.
     pub is_requested: bool,
     /// Whether it was stated since. If the snapshot lacks it, it lost its place.
@@ -75,6 +81,16 @@ pub(super) struct RemoteMember {
     pub local: ConnectionId,
     /// Whether the current roster lists the member.
     pub is_confirmed: bool,
+    /// If the member's node restarts, and the member is expected back.
+    pub awaited: Option<Awaited>,
+}
+
+#[derive(Debug)]
+pub(super) struct Awaited {
+    /// Members who are older than this know the member.
+    pub since: u64,
+    /// Members of this node who do not know the member, although they are older.
+    pub unaware: Vec<Arc<str>>,
 }
 
 impl Remote {
@@ -83,17 +99,20 @@ impl Remote {
         self.standing == Standing::Unlisted && self.entering.is_empty() && self.requests.is_empty()
     }
 
-    /// Records that a member left.
-    pub(super) fn leave(&mut self, user: &Arc<str>, connection: ConnectionId) {
+    /// Records that a member left. Returns whether the roster has to learn of it.
+    pub(super) fn leave(&mut self, user: &Arc<str>, connection: ConnectionId) -> bool {
+        self.suspending.remove(user);
         let is_listed = |listed: &Listed| listed.connection == connection;
         if !self.listed.get(user).is_some_and(is_listed) {
-            return; // Another connection took the place.
+            return false; // Another connection took the place.
         }
-        if self.standing == Standing::Stale {
-            self.listed.remove(user);
-        } else {
+        let is_known = self.standing != Standing::Stale;
+        if is_known {
             self.request_leave(user.clone(), connection);
+        } else {
+            self.listed.remove(user);
         }
+        is_known
     }
 
     /// Records that a connection ended before it entered.
@@ -116,7 +135,9 @@ impl Remote {
         from: ConnectionId,
         frame: &Bytes,
     ) -> usize {
-        let nodes: HashSet<&NodeId> = self.members.values().map(|m| &m.place.node).collect();
+        let present = self.members.values().filter(|m| m.awaited.is_none());
+        let nodes: HashSet<&NodeId> = present.clone().map(|m| &m.place.node).collect();
+        let copies = present.count();
         self.requests
             .extend(nodes.into_iter().map(|node| Request::Send {
                 node: node.clone(),
@@ -127,7 +148,7 @@ impl Remote {
                     frame: frame.clone(),
                 },
             }));
-        self.members.len()
+        copies
     }
 
     pub(super) fn age_of(&self, user: &Arc<str>) -> u64 {

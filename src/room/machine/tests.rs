@@ -245,7 +245,7 @@ fn a_mesh_of_25_people_stays_within_the_budget_of_bytes() {
 fn a_connection_that_is_lost_during_a_drain_is_announced_once_its_user_leaves() {
     let (mut room, ids) = room(&["alice", "bob"]);
     let mut effects = Vec::new();
-    room.connection_lost(ids[1]);
+    room.connection_lost(ids[1], &mut effects);
     assert_eq!(effects, []);
     assert!(room.users().any(|user| **user == *"bob"));
     assert!(!room.close_user("bob", CloseCode::NotAParticipant, &mut effects));

@@ -31,6 +31,8 @@ struct Client {
     handle: RoomHandle,
     outbox: Arc<Outbox>,
     received: Vec<String>,
+    /// The frames of the last [`Client::receives`].
+    last: String,
     closed: Option<CloseCode>,
 }
 
@@ -54,13 +56,19 @@ pub(super) async fn start(name: &str, url: &str, lease: Duration) -> Node {
 
 impl Node {
     async fn join(&self, user: &str) -> Client {
+        self.join_again(user, false).await
+    }
+
+    async fn join_again(&self, user: &str, resume: bool) -> Client {
         let outbox = Arc::new(Outbox::new(1000));
-        let mut handle = self.hub.join("lobby", user, ISSUE, false, &outbox).unwrap();
+        let joined = self.hub.join("lobby", user, ISSUE, resume, &outbox);
+        let mut handle = joined.unwrap();
         handle.entered().await.unwrap();
         Client {
             handle,
             outbox,
             received: Vec::new(),
+            last: String::new(),
             closed: None,
         }
     }
@@ -73,6 +81,7 @@ impl Client {
             self.received.iter().any(|frame| frame.contains(expected))
         })
         .await;
+        self.last = self.received.concat();
         self.received.clear();
     }
 
@@ -170,6 +179,41 @@ async fn members_of_a_node_that_ends_leave_after_its_lease() {
     alice.receives(r#""user-joined""#).await;
     two.task.abort();
     alice.receives(r#""user-left""#).await;
+}
+
+#[tokio::test]
+async fn users_of_a_draining_node_resume_on_another_one_or_leave_after_a_while() {
+    let url = server().database();
+    let (one, two) = (
+        start("one", &url, LEASE).await,
+        start("two", &url, LEASE).await,
+    );
+    let mut alice = one.join("alice").await;
+    let (mut bob, mut carol) = (two.join("bob").await, two.join("carol").await);
+    for client in [&mut alice, &mut bob] {
+        client.receives(r#""from":"carol""#).await;
+    }
+    two.hub.drain();
+    two.hub.close_for_drain("lobby");
+    assert_eq!(bob.close_code().await, CloseCode::Restarting);
+    assert_eq!(carol.close_code().await, CloseCode::Restarting);
+    assert!(
+        two.hub
+            .join("lobby", "bob", ISSUE, true, &bob.outbox)
+            .is_err()
+    );
+    drop((bob, carol));
+    eventually(|| two.hub.occupied_rooms().is_empty()).await;
+    let mut bob = one.join_again("bob", true).await;
+    bob.send(&offer("bob", "alice"));
+    alice.receives("").await;
+    assert!(alice.last.contains("bob to alice"), "{}", alice.last);
+    // Carol does not return.
+    for client in [&mut alice, &mut bob] {
+        client.receives("").await;
+        let expected = r#"{"type":"user-left","data":{"userId":"carol"}"#;
+        assert!(client.last.starts_with(expected), "{}", client.last);
+    }
 }
 
 #[tokio::test]

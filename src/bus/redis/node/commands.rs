@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, cmd};
 
 use super::queue::Work;
+use super::returns::RETURN_TIMEOUT;
 use crate::bus::redis::scripts::{Script, Scripts};
 use crate::room::{ConnectionId, NodeId, Request};
 
@@ -87,13 +88,28 @@ impl Identity {
 
     pub(super) fn roster(&self, number: u64, room: &str, request: &Request) -> Cmd {
         match request {
-            Request::Enter { user, connection } => {
+            Request::Enter {
+                user,
+                connection,
+                resume,
+            } => {
                 let mut command = self.script(Script::Enter);
                 command
                     .arg(number)
                     .arg(room)
                     .arg(&**user)
-                    .arg(connection.number());
+                    .arg(connection.number())
+                    .arg(u8::from(*resume));
+                command
+            }
+            Request::Suspend { user, connection } => {
+                let mut command = self.script(Script::Suspend);
+                command
+                    .arg(number)
+                    .arg(room)
+                    .arg(&**user)
+                    .arg(connection.number())
+                    .arg(RETURN_TIMEOUT.as_micros() as u64);
                 command
             }
             Request::Leave { user, connection } => {

@@ -22,6 +22,7 @@ impl Node {
             } => self.receive(node, number, batch),
             InboxEntry::Roster { room, event } => {
                 let event = self.without_evicted(event);
+                self.returns.learn(&room, &event);
                 let is_snapshot = matches!(event, RosterEvent::Snapshot { .. });
                 self.outputs.push_back(Output::Roster {
                     room: room.clone(),
@@ -58,11 +59,15 @@ impl Node {
                     *place = None;
                 }
                 if let Some(roster) = roster {
-                    roster.retain(|entry| !is_evicted(&entry.place.node));
+                    roster.retain(|entry| {
+                        entry.awaited_since.is_some() || !is_evicted(&entry.place.node)
+                    });
                 }
             }
             RosterEvent::Snapshot { roster, .. } => {
-                roster.retain(|entry| !is_evicted(&entry.place.node));
+                roster.retain(|entry| {
+                    entry.awaited_since.is_some() || !is_evicted(&entry.place.node)
+                });
             }
             RosterEvent::Restated {
                 node,
@@ -75,6 +80,8 @@ impl Node {
                 }
             }
             RosterEvent::Left { .. }
+            | RosterEvent::Suspended { .. }
+            | RosterEvent::AwaitedLeft { .. }
             | RosterEvent::NodeGone { .. }
             | RosterEvent::Refused { .. } => {}
         }

@@ -7,7 +7,7 @@ use rand::RngExt;
 use redis::{Cmd, Value};
 
 use super::state::{Control, Flight, Phase, Renewal};
-use super::{MAX_RESTATES, Node, Output, RESTATE_JITTER_MS, UNCONFIRMED_TIMEOUT};
+use super::{MAX_RESTATES, MAX_RESTATING, Node, Output, RESTATE_JITTER_MS, UNCONFIRMED_TIMEOUT};
 use crate::bus::redis::inbox::{array, text};
 use crate::bus::redis::scripts::Script;
 use crate::clock::Mono;
@@ -34,6 +34,7 @@ impl Node {
             next: now,
             ..Renewal::default()
         };
+        self.rooms.is_uncertain = false;
         self.rooms.from = now + Duration::from_millis(self.rng.random_range(0..RESTATE_JITTER_MS));
         if self.rooms.until.is_some() {
             self.rooms.until = Some(now + UNCONFIRMED_TIMEOUT);
@@ -51,6 +52,7 @@ impl Node {
         if read > entries_read && applies(Rule::InboxIsCounted) {
             self.inbox.entries_read += read - entries_read;
             self.counts.inbox_overruns += 1;
+            self.rooms.is_uncertain = true;
             self.outputs.push_back(Output::EventsLost);
         }
         let mut names = || {
@@ -161,6 +163,7 @@ impl Node {
         self.rooms.pending.clear();
         self.rooms.is_unannounced = true;
         self.restated.clear();
+        self.returns.clear();
     }
 
     pub(super) fn register(&mut self, now: Mono) -> Cmd {
@@ -225,8 +228,8 @@ impl Node {
     }
 
     pub(super) fn end_unconfirmed(&mut self, now: Mono) {
-        if self.rooms.is_unannounced {
-            // This node cannot know yet which members the others restated.
+        if self.rooms.is_unannounced || self.others_restate(now) {
+            // This node cannot know yet which members the others restate.
             self.rooms.until = Some(now + Duration::from_secs(1));
             return;
         }
@@ -234,6 +237,15 @@ impl Node {
         if applies(Rule::UnconfirmedMembersLeave) {
             self.outputs.push_back(Output::ForgetUnconfirmed);
         }
+    }
+
+    /// Whether other nodes with a lease have yet to restate rooms. With many rooms that takes longer than a node that
+    /// does not return is waited for.
+    fn others_restate(&self, now: Mono) -> bool {
+        let others = self.listing.nodes.iter().map(|node| &node.id);
+        let mut others = others.filter(|id| **id != self.identity.id);
+        let may_wait = !self.rooms.is_uncertain && now.since(self.rooms.from) < MAX_RESTATING;
+        may_wait && others.any(|id| !self.restated.contains(id))
     }
 
     pub(super) fn evict(&mut self, node: NodeId, condition: &'static str) {

@@ -114,6 +114,8 @@ pub(super) struct Restating {
     pub is_unvisited: bool,
     /// Whether other nodes have yet to learn that all rooms are restated.
     pub is_unannounced: bool,
+    /// Whether announcements of other nodes may be lost.
+    pub is_uncertain: bool,
     /// When members that no node restated leave.
     pub until: Option<Mono>,
 }

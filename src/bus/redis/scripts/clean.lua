@@ -6,7 +6,7 @@ local list = PREFIX .. 'old:' .. ARGV[4]
 for _, room in ipairs(redis.call('SPOP', list, MAX_ROOMS)) do
     local key = PREFIX .. 'r:' .. room
     if redis.call('HGET', key, 'w') ~= WORLD then
-        redis.call('DEL', key, PREFIX .. 'm:' .. room)
+        redis.call('DEL', key, PREFIX .. 'm:' .. room, PREFIX .. 'v:' .. room)
     end
 end
 local left = redis.call('SCARD', list)

@@ -1,5 +1,5 @@
--- Lists a connection, in place of the user's earlier one.
--- ARGV[5..]: room, user, connection.
+-- Lists a connection, in place of the user's earlier one. It may resume that of an awaited user.
+-- ARGV[5..]: room, user, connection, and 1 if it resumes.
 local roster = roster_of(ARGV[5])
 local user, connection = ARGV[6], ARGV[7]
 local MAX_REPLACEMENTS, REPLACEMENT_WINDOW_US = 3, 60000000
@@ -24,17 +24,30 @@ if earlier and is_live(earlier.node) then
     redis.call('HSET', roster.key, 'x:' .. user, table.concat(times, ' '))
 end
 local is_first = not contains(roster.receivers, NODE)
-if earlier then
+-- What the other nodes must know of a user who was awaited: f, whether the connection resumes, x, those who do not
+-- know the user, and d, those who left meanwhile.
+local more = {}
+local awaited = roster.get_awaited(user)
+if awaited then
+    local resumes = ARGV[8] == '1' and tonumber(awaited['until']) > now()
+    more = { 'f', resumes and '1' or '0', 'x', roster.newcomers(awaited), 'd', table.concat(awaited.left, ' ') }
+    roster.remove_awaited(user)
+    if not resumes then
+        roster.depart(user)
+    end
+elseif earlier then
     roster.remove(user, earlier.node)
+    roster.depart(user)
 end
 local age = roster.new_age()
 roster.put(user, connection, age)
 local number = roster.next_number()
 for _, node in ipairs(roster.receivers) do
-    send(node, 't', 'entered', 'r', roster.room, 's', number, 'u', user, 'n', NODE, 'c', connection, 'a', age)
+    send(node, 't', 'entered', 'r', roster.room, 's', number, 'u', user, 'n', NODE, 'c', connection, 'a', age,
+        unpack(more))
 end
 if is_first then
     send(NODE, 't', 'entered', 'r', roster.room, 's', number, 'u', user, 'n', NODE, 'c', connection, 'a', age,
-        'l', roster.lines())
+        'l', roster.lines(), unpack(more))
 end
 return 'OK'

@@ -19,10 +19,11 @@ if redis.call('SISMEMBER', evicting, gone) == 0 then
 end
 for _, room in ipairs(redis.call('SPOP', rooms, MAX_ROOMS)) do
     local roster = roster_of(room)
-    if redis.call('HGET', roster.key, 'w') == WORLD then
+    if roster.exists() then
         for line in string.gmatch(roster.lines(gone), '[^\n]+') do
             local user = string.match(line, '^%S+')
             redis.call('HDEL', roster.key, 'u:' .. user, 'x:' .. user)
+            roster.depart(user)
         end
         redis.call('HDEL', roster.counts, gone)
         local number = roster.next_number()

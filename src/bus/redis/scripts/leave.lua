@@ -1,19 +1,31 @@
--- Removes a connection, if the roster lists it.
+-- Removes a connection, if the roster lists it, or awaits its user.
 -- ARGV[5..]: room, user, connection, and its node.
 local roster = roster_of(ARGV[5])
 local user, connection, node_of = ARGV[6], ARGV[7], ARGV[8]
 
-if redis.call('HGET', roster.key, 'w') ~= WORLD then
+if not roster.exists() then
     return 'OK'
 end
 roster.open()
 local entry = roster.get(user)
 if entry and entry.node == node_of and entry.connection == connection then
     roster.remove(user, node_of)
+    roster.depart(user)
     redis.call('HDEL', roster.key, 'x:' .. user)
     local number = roster.next_number()
     for _, node in ipairs(roster.receivers) do
         send(node, 't', 'left', 'r', roster.room, 's', number, 'u', user, 'n', node_of, 'c', connection)
+    end
+    roster.close()
+    return 'OK'
+end
+local awaited = roster.get_awaited(user)
+if awaited and awaited.node == node_of and awaited.connection == connection then
+    roster.remove_awaited(user)
+    roster.depart(user)
+    local number, newcomers = roster.next_number(), roster.newcomers(awaited)
+    for _, node in ipairs(roster.receivers) do
+        send(node, 't', 'awaited-left', 'r', roster.room, 's', number, 'u', user, 'x', newcomers)
     end
     roster.close()
 end

@@ -1,4 +1,4 @@
--- Tells which users rosters list.
+-- Tells which users rosters list or await.
 -- ARGV[4..]: microseconds, then room and user of each.
 -- Returns a digit for each, 1 if the user is listed; or '' while that is not known: in a world that is younger than
 -- these microseconds, or before all nodes have restated their rooms.
@@ -15,7 +15,9 @@ local listed = {}
 for index = 5, #ARGV, 2 do
     local key = PREFIX .. 'r:' .. ARGV[index]
     local is_current = redis.call('HGET', key, 'w') == WORLD
-    local is_listed = is_current and redis.call('HEXISTS', key, 'u:' .. ARGV[index + 1]) == 1
+    local user, awaited = ARGV[index + 1], PREFIX .. 'v:' .. ARGV[index]
+    local is_listed = is_current
+        and redis.call('HEXISTS', key, 'u:' .. user) + redis.call('HEXISTS', awaited, user) > 0
     listed[#listed + 1] = is_listed and '1' or '0'
 end
 return table.concat(listed)

@@ -1,7 +1,7 @@
 -- States all members of a node in a room, and answers with the whole roster. Entries that the node did not state
 -- remain: it ends them itself when it sees them.
 -- ARGV[5..]: room, number of the request, then user, connection, age for each member.
--- Of two connections of a user the newer one stays.
+-- Of two connections of a user the newer one stays; an awaited one is always newer.
 -- Age 0: a connection that is not listed anew.
 local roster = roster_of(ARGV[5])
 local request = ARGV[6]
@@ -23,11 +23,12 @@ for index = 7, #ARGV, 3 do
     local user, connection, age = ARGV[index], ARGV[index + 1], ARGV[index + 2]
     local entry = roster.get(user)
     local is_listed = entry and entry.node == NODE and entry.connection == connection
-    if not is_listed and age ~= '0' then
+    if not is_listed and age ~= '0' and not roster.get_awaited(user) then
         local is_free = not entry or not is_live(entry.node)
         if is_free or is_newer(age, connection, entry) then
             if entry then
                 roster.remove(user, entry.node)
+                roster.depart(user)
             end
             roster.keep_age(age)
             roster.put(user, connection, age)

@@ -1,25 +1,51 @@
 -- The roster of a room: reads it, changes it, and sends the change to every node with members.
 -- Keys: r:{room} has w (world), s (number of the last event), a (newest age), u:{user} = node connection age,
 -- x:{user} = times of replacements; m:{room} counts the members of each node; nr:{node} lists its rooms.
+-- v:{room} has the awaited members, whose node restarts: {user} = "node connection age until since", then the users who know
+-- the member, then the users whom the member knew and who left meanwhile, each on a line. r:{room} counts them as v.
+
+local function words(text)
+    local list = {}
+    for word in string.gmatch(text, '%S+') do
+        list[#list + 1] = word
+    end
+    return list
+end
+
 local function roster_of(room)
     local self = {
         room = room,
         key = PREFIX .. 'r:' .. room,
         counts = PREFIX .. 'm:' .. room,
+        awaited = PREFIX .. 'v:' .. room,
     }
+
+    -- Whether there is a roster of this world.
+    function self.exists()
+        local fields = redis.call('HMGET', self.key, 'w', 'v')
+        self.has_awaited = fields[2]
+        return fields[1] == WORLD
+    end
 
     -- Starts a roster that does not exist, or that is of an earlier world.
     function self.open()
-        if redis.call('HGET', self.key, 'w') ~= WORLD then
-            redis.call('DEL', self.key, self.counts)
+        if not self.exists() then
+            redis.call('DEL', self.key, self.counts, self.awaited)
             redis.call('HSET', self.key, 'w', WORLD, 's', integer(cluster_time()), 'a', '0')
+            self.has_awaited = false
         end
         self.receivers = redis.call('HKEYS', self.counts)
     end
 
-    -- Removes the roster if nobody is left.
+    -- Removes the roster if nobody is left. If somebody is awaited, it stays for a while.
     function self.close()
-        if redis.call('EXISTS', self.counts) == 0 then
+        if redis.call('EXISTS', self.counts) == 1 then
+            return
+        end
+        if self.has_awaited then
+            redis.call('EXPIRE', self.key, 60)
+            redis.call('EXPIRE', self.awaited, 60)
+        else
             redis.call('DEL', self.key)
         end
     end
@@ -36,6 +62,10 @@ local function roster_of(room)
         redis.call('HSET', self.key, 'u:' .. user, NODE .. ' ' .. connection .. ' ' .. age)
         if redis.call('HINCRBY', self.counts, NODE, 1) == 1 then
             redis.call('SADD', PREFIX .. 'nr:' .. NODE, room)
+            if self.has_awaited then
+                redis.call('PERSIST', self.key)
+                redis.call('PERSIST', self.awaited)
+            end
         end
     end
 
@@ -45,6 +75,76 @@ local function roster_of(room)
             redis.call('HDEL', self.counts, node)
             redis.call('SREM', PREFIX .. 'nr:' .. node, room)
         end
+    end
+
+    -- The users who are listed now.
+    function self.users()
+        local users = {}
+        for _, field in ipairs(redis.call('HKEYS', self.key)) do
+            if string.sub(field, 1, 2) == 'u:' then
+                users[#users + 1] = string.sub(field, 3)
+            end
+        end
+        return users
+    end
+
+    -- An awaited member.
+    function self.get_awaited(user)
+        local value = self.has_awaited and redis.call('HGET', self.awaited, user)
+        if value then
+            local place, known, left = string.match(value, '^(.-)\n(.-)\n(.*)$')
+            local parts = words(place)
+            return { node = parts[1], connection = parts[2], age = parts[3], ['until'] = parts[4],
+                since = parts[5], known = words(known), left = words(left) }
+        end
+    end
+
+    function self.put_awaited(user, member)
+        local parts = { member.node, member.connection, member.age, member['until'], member.since }
+        local value = { table.concat(parts, ' '), table.concat(member.known, ' '), table.concat(member.left, ' ') }
+        if redis.call('HSET', self.awaited, user, table.concat(value, '\n')) == 1 then
+            self.has_awaited = redis.call('HINCRBY', self.key, 'v', 1)
+        end
+    end
+
+    function self.remove_awaited(user)
+        redis.call('HDEL', self.awaited, user)
+        if redis.call('HINCRBY', self.key, 'v', -1) == 0 then
+            redis.call('HDEL', self.key, 'v')
+            self.has_awaited = false
+        end
+    end
+
+    -- Records for the awaited members who knew a user that this user is gone.
+    function self.depart(user)
+        if not self.has_awaited then
+            return
+        end
+        for _, name in ipairs(redis.call('HKEYS', self.awaited)) do
+            local member = self.get_awaited(name)
+            for index, known in ipairs(member.known) do
+                if known == user then
+                    table.remove(member.known, index)
+                    member.left[#member.left + 1] = user
+                    self.put_awaited(name, member)
+                    break
+                end
+            end
+        end
+    end
+
+    -- The listed users who do not know an awaited member, because they entered later.
+    function self.newcomers(member)
+        local is_known, newcomers = {}, {}
+        for _, user in ipairs(member.known) do
+            is_known[user] = true
+        end
+        for _, user in ipairs(self.users()) do
+            if not is_known[user] then
+                newcomers[#newcomers + 1] = user
+            end
+        end
+        return table.concat(newcomers, ' ')
     end
 
     -- An age that is newer than all others.
@@ -61,7 +161,8 @@ local function roster_of(room)
         end
     end
 
-    -- Lines of "user node connection age", of one node or of all.
+    -- Lines of "user node connection age", of one node or of all. With those of all come the awaited members, with the
+    -- age since when they are awaited.
     function self.lines(node)
         local all = redis.call('HGETALL', self.key)
         local lines = {}
@@ -70,6 +171,13 @@ local function roster_of(room)
                 if not node or string.match(all[index + 1], '^%S+') == node then
                     lines[#lines + 1] = string.sub(all[index], 3) .. ' ' .. all[index + 1]
                 end
+            end
+        end
+        if not node and self.has_awaited then
+            for _, user in ipairs(redis.call('HKEYS', self.awaited)) do
+                local member = self.get_awaited(user)
+                local line = { user, member.node, member.connection, member.age, member.since }
+                lines[#lines + 1] = table.concat(line, ' ')
             end
         end
         return table.concat(lines, '\n')

@@ -54,6 +54,14 @@ impl World {
             self.check_views(room)?;
             self.check_clients(room)?;
         }
+        // Whoever continues for others has continued for itself.
+        let is_new = |client: &&usize| {
+            let client = &self.clients[**client];
+            client.is_open && !client.is_resumed
+        };
+        if let Some(client) = self.silent.iter().find(is_new) {
+            return Err(format!("client {client} is new, and others did not notice"));
+        }
         self.check_keys()
     }
 
@@ -95,7 +103,12 @@ impl World {
                 "{room}: Redis lists {listed:?} {counts:?}, but there are {expected:?} {expected_counts:?}"
             ));
         }
-        if listed.is_empty() && !roster.is_empty() {
+        let is_waiting = roster.contains_key("v");
+        if is_waiting && !listed.is_empty() {
+            return Err(format!("{room}: somebody is awaited for ever: {roster:?}"));
+        }
+        // The roster of awaited members alone ends by itself.
+        if listed.is_empty() && !roster.is_empty() && !is_waiting {
             return Err(format!("{room}: the empty roster remains: {roster:?}"));
         }
         Ok(())
@@ -206,10 +219,13 @@ impl World {
                 expected.insert(key);
             }
         }
-        match keys.iter().find(|key| !expected.contains(*key)) {
-            Some(key) => Err(format!("{key} remains")),
-            None => Ok(()),
+        for key in keys.iter().filter(|key| !expected.contains(*key)) {
+            let lifetime: i64 = self.query(cmd("TTL").arg(key));
+            if lifetime < 0 {
+                return Err(format!("{key} remains"));
+            }
         }
+        Ok(())
     }
 
     /// Without faults but lost replies, no frame between two clients who stay is lost.

@@ -12,8 +12,21 @@ use crate::room::{CloseCode, ConnectionId, Effect, Input, Request, Room};
 impl World {
     /// Opens a connection of a user.
     pub(super) fn enter(&mut self, index: usize, user: &'static str, name: &'static str) -> Check {
+        self.enter_again(index, user, name, None)
+    }
+
+    /// Opens a connection that resumes an earlier one.
+    pub(super) fn enter_again(
+        &mut self,
+        index: usize,
+        user: &'static str,
+        name: &'static str,
+        resumes: Option<usize>,
+    ) -> Check {
         let now = self.now;
-        let connection = self.nodes[index].room(name).enter(user, now);
+        let connection = self.nodes[index]
+            .room(name)
+            .enter(user, resumes.is_some(), now);
         self.clients.push(Client {
             user,
             room: name,
@@ -21,6 +34,10 @@ impl World {
             connection,
             is_admitted: false,
             is_open: true,
+            resumes,
+            is_resumed: false,
+            is_ending: false,
+            unclear: BTreeSet::new(),
             entered_at: now,
             admitted_at: now,
             known: BTreeMap::new(),
@@ -29,7 +46,7 @@ impl World {
             received: BTreeSet::new(),
         });
         self.log(format!(
-            "{user} enters {name} as client {} on n{index}",
+            "{user} enters {name} as client {} on n{index}, resumes {resumes:?}",
             self.clients.len() - 1
         ));
         self.after(index, name, Vec::new())
@@ -50,6 +67,60 @@ impl World {
             room.leave(connection, &mut effects);
         }
         self.after(node, room, effects)
+    }
+
+    /// A node closes all its connections to a room, because it restarts.
+    pub(super) fn suspend(&mut self, index: usize, name: &'static str) -> Check {
+        self.log(format!("n{index} suspends {name}"));
+        for client in &mut self.clients {
+            client.is_ending |= client.node == index && client.room == name && client.is_open;
+        }
+        let mut effects = Vec::new();
+        if let Some(room) = self.nodes[index].rooms.get_mut(name) {
+            room.close_for_drain(CloseCode::Restarting, &mut effects);
+        }
+        self.after(index, name, effects)
+    }
+
+    /// A connection is a member. If it resumes an earlier one, its user knows whom that knew.
+    fn admitted(&mut self, client: usize, is_resumed: bool) -> Check {
+        self.clients[client].is_admitted = true;
+        self.clients[client].admitted_at = self.now;
+        self.log(format!(
+            "client {client} is admitted, resumed: {is_resumed}"
+        ));
+        if is_resumed {
+            let earlier = self.clients[client].resumes;
+            let earlier = earlier.ok_or(format!("client {client} resumes nothing"))?;
+            let user = self.clients[client].user;
+            let knows = |one: &Client| {
+                let known = one
+                    .known
+                    .get(user)
+                    .is_some_and(|known| known.client == earlier);
+                known && one.is_open && one.is_admitted && one.room == self.clients[client].room
+            };
+            let others = self.clients.iter().enumerate();
+            let others = others.filter(|(_, one)| knows(one));
+            let others: Vec<_> = others.map(|(other, _)| (client, other)).collect();
+            self.known_before.extend(others);
+            let earlier = &self.clients[earlier];
+            let (known, offered, last) = (
+                earlier.known.clone(),
+                earlier.offered.clone(),
+                earlier.last.clone(),
+            );
+            let client = &mut self.clients[client];
+            (client.known, client.offered, client.last) = (known, offered, last);
+            client.is_resumed = true;
+        }
+        Ok(())
+    }
+
+    /// Whether a client continues another one, perhaps over several restarts.
+    fn continues(&self, client: usize, earlier: usize) -> bool {
+        let before = |client: &usize| self.clients[*client].resumes;
+        std::iter::successors(before(&client), before).any(|one| one == earlier)
     }
 
     /// A client sends a numbered frame to one user, or to all.
@@ -84,11 +155,17 @@ impl World {
         };
         let requests = room.take_requests();
         for request in &requests {
-            if let Request::Admitted { connection } = request {
+            if let Request::Admitted {
+                connection,
+                is_resumed,
+            } = request
+            {
                 let client = self.client_at(index, name, *connection);
                 let client = client.ok_or("a connection without a client is admitted")?;
-                self.clients[client].is_admitted = true;
-                self.clients[client].admitted_at = self.now;
+                let awaited = self.nodes[index].rooms[name].awaited_members();
+                let awaited = awaited.map(|(user, _)| user.to_string()).collect();
+                self.clients[client].unclear = awaited;
+                self.admitted(client, *is_resumed)?;
             }
         }
         // The state that deliveries are compared with is that after all effects.
@@ -132,29 +209,47 @@ impl World {
                 client.ok_or(format!("n{index} takes an unknown {user} for a member"))?;
             members.insert(user.to_string(), client);
         }
-        let clients = self.clients.iter_mut().enumerate();
-        let clients = clients.filter(|(_, one)| {
-            one.node == index && one.room == name && one.is_open && one.is_admitted
-        });
-        for (number, client) in clients {
-            let others = members.iter().filter(|(user, _)| **user != client.user);
-            for (user, member) in others {
-                let known = client.known.entry(user.clone()).or_insert(Known {
-                    client: *member,
-                    offers: false,
-                });
-                if known.client != *member {
-                    return Err(format!("client {number} was not notified of a new {user}"));
-                }
-            }
-            if let Some(user) = client
-                .known
-                .keys()
-                .find(|user| !members.contains_key(*user))
-            {
-                return Err(format!("client {number} did not see {user} leave"));
+        let awaited = room.awaited_members().map(|(user, _)| user.to_string());
+        let awaited: BTreeSet<String> = awaited.collect();
+        let is_there =
+            |one: &Client| one.node == index && one.room == name && one.is_open && one.is_admitted;
+        for number in 0..self.clients.len() {
+            if is_there(&self.clients[number]) {
+                self.check_knowledge_of(number, &members, &awaited)?;
             }
         }
+        Ok(())
+    }
+
+    fn check_knowledge_of(
+        &mut self,
+        number: usize,
+        members: &BTreeMap<String, usize>,
+        awaited: &BTreeSet<String>,
+    ) -> Check {
+        let client = &self.clients[number];
+        let mut known = client.known.clone();
+        let others = members.iter().filter(|(user, _)| **user != client.user);
+        for (user, member) in others {
+            let known = known.entry(user.clone()).or_insert(Known {
+                client: *member,
+                offers: false,
+            });
+            if known.client != *member {
+                if !self.continues(*member, known.client) {
+                    return Err(format!("client {number} was not notified of a new {user}"));
+                }
+                known.client = *member;
+                self.silent.push(*member);
+            }
+        }
+        let is_gone = |user: &&String| !members.contains_key(*user) && !awaited.contains(*user);
+        // One who ends soon learns of departures by the return.
+        let is_ending = client.is_ending;
+        if let Some(user) = known.keys().find(is_gone).filter(|_| !is_ending) {
+            return Err(format!("client {number} did not see {user} leave"));
+        }
+        self.clients[number].known = known;
         Ok(())
     }
 
@@ -170,6 +265,9 @@ impl World {
         };
         self.log(format!("client {number} is closed: {code:?}"));
         self.clients[number].is_open = false;
+        if code == CloseCode::Restarting && self.clients[number].is_admitted {
+            self.away.push(number);
+        }
         let client = &self.clients[number];
         // The members of an evicted node do not replace others.
         let is_evicted = self.nodes[index].node.counts().evictions > 0;
@@ -246,6 +344,7 @@ impl World {
                 self.notified += 1;
                 match self.clients[client].known.remove(&user) {
                     Some(_) => Ok(()),
+                    None if !self.is_calm && self.clients[client].unclear.remove(&user) => Ok(()),
                     None => Err(format!("client {client} sees an unknown {user} leave")),
                 }
             }
@@ -262,6 +361,11 @@ impl World {
             client: other,
             offers: true,
         };
+        if self.is_calm && self.known_before.contains(&(other, client)) {
+            return Err(format!(
+                "client {client} sees client {other} leave and return"
+            ));
+        }
         // A node that enters anew learns of all others again.
         let own = self.nodes[index].node.id();
         let pair = if self.is_calm {

@@ -107,7 +107,7 @@ impl Peer {
         }
         let requests = room.take_requests();
         for request in &requests {
-            if let Request::Admitted { connection } = request {
+            if let Request::Admitted { connection, .. } = request {
                 self.admitted.lock().unwrap().push(*connection);
             }
         }
@@ -116,7 +116,7 @@ impl Peer {
 
     async fn enter(&self, user: &str) -> ConnectionId {
         let now = clock::now().mono;
-        let connection = self.room.lock().unwrap().enter(user, now);
+        let connection = self.room.lock().unwrap().enter(user, false, now);
         self.with_room(|_, _| {});
         wait_until(|| self.admitted.lock().unwrap().contains(&connection)).await;
         connection

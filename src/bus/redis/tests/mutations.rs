@@ -7,7 +7,7 @@ use crate::room::rule::Rule;
 const SEEDS: u64 = 60;
 
 /// A rule of the state machines, and the schedules that notice its absence.
-const RULES: [(Rule, Faults); 10] = [
+const RULES: [(Rule, Faults); 11] = [
     (Rule::OlderIsNotified, Faults::All),
     (Rule::InboxIsCounted, Faults::All),
     (Rule::MessagesAreNumbered, Faults::Connections),
@@ -18,10 +18,11 @@ const RULES: [(Rule, Faults); 10] = [
     (Rule::UnknownEntriesEnd, Faults::All),
     (Rule::LostRostersAreRestated, Faults::All),
     (Rule::EvictedNodesEnterAnew, Faults::All),
+    (Rule::ResumedMembersStay, Faults::Connections),
 ];
 
 /// A rule of the scripts: its name, the text that a mutation replaces, and the replacement.
-const SCRIPTS: [(&str, &str, &str, Faults); 6] = [
+const SCRIPTS: [(&str, &str, &str, Faults); 9] = [
     (
         "an evicted node is refused",
         "return 'FENCED'\nend\n",
@@ -54,8 +55,26 @@ const SCRIPTS: [(&str, &str, &str, Faults); 6] = [
     ),
     (
         "the first member gets the roster",
-        "'l', roster.lines())\nend\nreturn 'OK'",
-        "'l', '')\nend\nreturn 'OK'",
+        "'l', roster.lines(), unpack(more))\nend\nreturn 'OK'",
+        "'l', '', unpack(more))\nend\nreturn 'OK'",
+        Faults::Connections,
+    ),
+    (
+        "an awaited user learns who left meanwhile",
+        "'d', table.concat(awaited.left, ' ')",
+        "'d', ''",
+        Faults::Connections,
+    ),
+    (
+        "newcomers are notified of an awaited user who returns",
+        "'x', roster.newcomers(awaited), 'd'",
+        "'x', '', 'd'",
+        Faults::Connections,
+    ),
+    (
+        "awaited users know each other",
+        "known[#known + 1] = name",
+        "",
         Faults::Connections,
     ),
 ];

@@ -80,10 +80,17 @@ fn step(world: &mut World, faults: Faults) -> Check {
                 world.send(client, to)?;
             }
         }
-        32..58 => {
+        32..56 => {
             let count = world.rng.random_range(1..8);
             world.write(index, count, None)?;
         }
+        56 => {
+            let (_, room) = world.pick();
+            if !world.nodes[index].is_frozen {
+                world.suspend(index, room)?;
+            }
+        }
+        57 => come_back(world, index)?,
         58..80 => {
             let count = world.rng.random_range(1..8);
             world.read(index, count)?;
@@ -102,6 +109,23 @@ fn step(world: &mut World, faults: Faults) -> Check {
         93..96 => world.reconnect(index)?,
         _ if faults == Faults::All => fault(world, index)?,
         _ => {}
+    }
+    Ok(())
+}
+
+/// A user whose connection ended by a restart connects again; rarely as a newcomer.
+fn come_back(world: &mut World, index: usize) -> Check {
+    if world.away.is_empty() || world.nodes[index].is_frozen {
+        return Ok(());
+    }
+    let number = world.rng.random_range(0..world.away.len());
+    let client = world.away.swap_remove(number);
+    let Client { user, room, .. } = world.clients[client];
+    let later = &world.clients[client + 1..];
+    let is_last = !later.iter().any(|one| one.user == user && one.room == room);
+    let resumes = Some(client).filter(|_| is_last && world.rng.random_bool(0.8));
+    if world.nodes[index].node.is_available() {
+        world.enter_again(index, user, room, resumes)?;
     }
     Ok(())
 }
@@ -258,18 +282,20 @@ fn move_user(world: &mut World, index: usize) -> Check {
 }
 
 /// Runs seeds on all cores; returns the worlds' counts, or the first error.
-fn run_all(seeds: std::ops::Range<u64>, faults: Faults) -> [u64; 6] {
+fn run_all(seeds: std::ops::Range<u64>, faults: Faults) -> [u64; 7] {
     let threads = 2;
     let workers: Vec<_> = (0..threads)
         .map(|worker| {
             let seeds = seeds.clone();
             std::thread::spawn(move || {
-                let mut total = [0; 6];
+                let mut total = [0; 7];
                 for seed in seeds.filter(|seed| seed % threads == worker) {
                     let world =
                         run(seed, faults, World::connect(), &[]).unwrap_or_else(|e| panic!("{e}"));
                     total[0] += world.clients.len() as u64;
                     total[1] += world.notified;
+                    let resumed = world.clients.iter().filter(|client| client.is_resumed);
+                    total[6] += resumed.count() as u64;
                     for node in &world.nodes {
                         let counts = node.node.counts();
                         total[2] += counts.rosters_lost;
@@ -282,7 +308,7 @@ fn run_all(seeds: std::ops::Range<u64>, faults: Faults) -> [u64; 6] {
             })
         })
         .collect();
-    workers.into_iter().fold([0; 6], |mut total, worker| {
+    workers.into_iter().fold([0; 7], |mut total, worker| {
         let counts = worker
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -310,10 +336,18 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 fn rosters_agree_after_random_faults() {
     let start = now().mono;
     let total = run_all(seeds(100), Faults::All);
-    let [clients, notified, lost, evictions, overruns, repeated] = total;
+    let [
+        clients,
+        notified,
+        lost,
+        evictions,
+        overruns,
+        repeated,
+        resumed,
+    ] = total;
     println!(
         "{:?}: {clients} clients, {notified} notifications, {lost} rosters lost, {evictions} evictions, \
-         {overruns} overruns of inboxes, {repeated} repeated batches",
+         {overruns} overruns of inboxes, {repeated} repeated batches, {resumed} resumed clients",
         now().mono.since(start)
     );
     if std::env::var_os("SEED").is_none() {

@@ -37,6 +37,13 @@ pub(super) struct Client {
     pub connection: ConnectionId,
     pub is_admitted: bool,
     pub is_open: bool,
+    /// The earlier client of the same user that it continues, and whether the roster agreed.
+    pub resumes: Option<usize>,
+    pub is_resumed: bool,
+    /// Whether its node closes it soon, because it restarts.
+    pub is_ending: bool,
+    /// The users who were awaited when it was admitted: it may know them.
+    pub unclear: BTreeSet<String>,
     pub entered_at: Mono,
     pub admitted_at: Mono,
     pub known: BTreeMap<String, Known>,
@@ -78,6 +85,12 @@ pub(super) struct World {
     pub delay_us: u64,
     pub nodes: Vec<SimNode>,
     pub clients: Vec<Client>,
+    /// Clients whose connection ended by a restart, and who may return.
+    pub away: Vec<usize>,
+    /// Clients who continue an earlier one for others, without notification.
+    pub silent: Vec<usize>,
+    /// Clients, and those who must not be notified of them.
+    pub known_before: BTreeSet<(usize, usize)>,
     /// All identifiers that the nodes ever had.
     pub ids: HashMap<NodeId, usize>,
     scripts: Arc<Scripts>,
@@ -114,6 +127,9 @@ impl World {
             delay_us: 0,
             nodes: Vec::new(),
             clients: Vec::new(),
+            away: Vec::new(),
+            silent: Vec::new(),
+            known_before: BTreeSet::new(),
             ids: HashMap::new(),
             scripts,
             frames: 0,

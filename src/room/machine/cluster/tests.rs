@@ -27,7 +27,7 @@ impl Fixture {
     /// A room with alice, who entered after bob did at another node. The last event has number 1.
     fn with_alice_and_bob() -> (Fixture, ConnectionId) {
         let mut fixture = Fixture::new();
-        let alice = fixture.room.enter("alice", NOW);
+        let alice = fixture.room.enter("alice", false, NOW);
         fixture.room.take_requests();
         let roster = vec![entry("bob", "there", 7, 10), entry("alice", "here", 1, 20)];
         fixture.apply(RosterEvent::Entered {
@@ -35,6 +35,7 @@ impl Fixture {
             user: "alice".into(),
             place: Some(place("here", 1, 20)),
             roster: Some(roster),
+            returned: None,
         });
         (fixture, alice)
     }
@@ -83,6 +84,7 @@ fn entry(user: &str, node: &str, number: u64, age: u64) -> Entry {
     Entry {
         user: user.into(),
         place: place(node, number, age),
+        awaited_since: None,
     }
 }
 
@@ -92,18 +94,20 @@ fn entered(seq: u64, user: &str, node: &str, number: u64, age: u64) -> RosterEve
         user: user.into(),
         place: Some(place(node, number, age)),
         roster: None,
+        returned: None,
     }
 }
 
 #[test]
 fn a_connection_is_a_member_once_the_roster_lists_it() {
     let mut fixture = Fixture::new();
-    let alice = fixture.room.enter("alice", NOW);
+    let alice = fixture.room.enter("alice", false, NOW);
     assert_eq!(
         fixture.room.take_requests(),
         [Request::Enter {
             user: "alice".into(),
-            connection: alice
+            connection: alice,
+            resume: false
         }]
     );
     let text = r#"{"type":"offer","from":"","roomId":""}"#;
@@ -112,7 +116,13 @@ fn a_connection_is_a_member_once_the_roster_lists_it() {
         .receive(alice, Input::Text(text), NOW, &mut Vec::new());
     assert_eq!((outcome, fixture.room.users().count()), (Outcome::Gone, 0));
     let (fixture, alice) = Fixture::with_alice_and_bob();
-    assert_eq!(fixture.requests, [Request::Admitted { connection: alice }]);
+    assert_eq!(
+        fixture.requests,
+        [Request::Admitted {
+            connection: alice,
+            is_resumed: false
+        }]
+    );
     assert_eq!(fixture.messages(), [""; 0], "a newcomer receives nothing");
 }
 
@@ -128,7 +138,7 @@ fn of_two_members_the_older_one_is_notified_of_the_newer_one() {
 #[test]
 fn a_connection_on_another_node_replaces_the_earlier_one() {
     let (mut fixture, alice) = Fixture::with_alice_and_bob();
-    let carol = fixture.room.enter("carol", NOW);
+    let carol = fixture.room.enter("carol", false, NOW);
     fixture.apply(entered(2, "carol", "here", carol.number(), 30));
     fixture.apply(entered(3, "bob", "far", 7, 40));
     let mut messages = fixture.messages();
@@ -156,7 +166,7 @@ fn a_connection_on_another_node_replaces_the_earlier_one() {
 #[test]
 fn a_refused_connection_is_closed_with_4009() {
     let mut fixture = Fixture::new();
-    let alice = fixture.room.enter("alice", NOW);
+    let alice = fixture.room.enter("alice", false, NOW);
     fixture.apply(RosterEvent::Refused { connection: alice });
     let closed = Effect::Close {
         connection: alice,
@@ -387,7 +397,7 @@ fn after_a_lost_roster_the_newer_connection_stays_in_any_order_of_restating() {
 #[test]
 fn a_connection_that_leaves_before_it_is_listed_leaves_the_roster() {
     let mut fixture = Fixture::new();
-    let alice = fixture.room.enter("alice", NOW);
+    let alice = fixture.room.enter("alice", false, NOW);
     fixture.room.leave(alice, &mut fixture.effects);
     let leave = Request::Leave {
         user: "alice".into(),
@@ -395,7 +405,7 @@ fn a_connection_that_leaves_before_it_is_listed_leaves_the_roster() {
     };
     assert_eq!(fixture.room.take_requests()[1], leave);
     let mut effects = Vec::new();
-    let bob = fixture.room.enter("bob", NOW);
+    let bob = fixture.room.enter("bob", false, NOW);
     fixture.room.take_requests();
     assert!(
         fixture
