@@ -4,6 +4,7 @@
 //! ```sh
 //! cargo bench --bench cluster              # everything, a minute
 //! cargo bench --bench cluster -- messages  # one scenario
+//! cargo bench --bench cluster -- scale     # a million members, some minutes and 8 GB; or: scale ROOMS
 //! ```
 //!
 //! The Redis server is started for the run, on loopback. It has core 0, the nodes core 1 (by `taskset`, where it is
@@ -14,6 +15,7 @@ mod nodes;
 #[path = "../../tests/support/redis.rs"]
 mod redis_server;
 mod restating;
+mod scale;
 mod server;
 
 use server::Server;
@@ -28,6 +30,9 @@ fn main() {
         first.is_none_or(|first| first == name || names.any(|other| other == name))
     };
     let server = Server::start();
+    if selected.iter().any(|name| name == "scale") {
+        return scale::measure(&server, scale::rooms(&selected));
+    }
     server::pin(std::process::id(), 1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
