@@ -14,7 +14,7 @@ use crate::bus::redis::{Link, LinkError, Server, Settings};
 use crate::config::{Config, is_node_name};
 use crate::relay;
 use crate::secret::Secret;
-use crate::service::{self, App, RelayNodes};
+use crate::service::{self, App, OtherRedis, RedisHealth, RelayNodes};
 use crate::tls::{Verification, client_config};
 
 use super::about::About;
@@ -47,6 +47,7 @@ pub(super) struct Cluster {
     /// The URL of the server without its password.
     url: String,
     name: String,
+    prefix: String,
     lease: Duration,
     about: About,
 }
@@ -71,9 +72,15 @@ impl Cluster {
             server,
             url,
             name,
+            prefix: cluster.prefix.clone(),
             lease: cluster.lease,
             about,
         }))
+    }
+
+    /// The state of the connection to Redis, which names what the nodes of this cluster use there.
+    pub(super) fn redis_health(&self) -> RedisHealth {
+        RedisHealth::new(format!("{}:{}", self.server.database(), self.prefix))
     }
 
     /// The placements of rooms on the relays of all nodes. `socket` is the inode of a socket that the relay keeps when
@@ -123,10 +130,11 @@ impl Cluster {
     /// Connects to the other nodes. Returns when Redis lists this one, or after a few seconds.
     ///
     /// # Errors
-    /// A node with other secrets has started at the same time.
+    /// A node with other secrets has started at the same time, or nodes on the same database use another Redis.
     pub(super) async fn start(self, app: Arc<App>) -> anyhow::Result<Running> {
         let link = self.link.clone();
         About::announce(&app);
+        let checked = app.clone();
         let running = service::cluster::run(app.hub.clone(), link.clone(), self.server.clone());
         let task = tokio::spawn(running);
         let registered = async {
@@ -141,7 +149,14 @@ impl Cluster {
             task,
             announcing: tokio::spawn(announce_addresses(app)),
         };
-        if is_registered && let Err(error) = self.check_secrets().await {
+        if !is_registered {
+            return Ok(running);
+        }
+        let refusal = match self.check_secrets().await {
+            Ok(()) => check_redis(&checked).await,
+            refusal => refusal,
+        };
+        if let Err(error) = refusal {
             running.finish().await;
             return Err(error);
         }
@@ -173,6 +188,21 @@ impl Running {
         }
         self.task.abort();
         self.announcing.abort();
+    }
+}
+
+/// Checks that the nodes on the same database use the same Redis. Otherwise their users would not meet.
+async fn check_redis(app: &App) -> anyhow::Result<()> {
+    match service::check_redis(app, START_TIMEOUT).await {
+        Ok(()) => Ok(()),
+        Err(OtherRedis::Keys) => bail!(
+            "another node on this PostgreSQL database has another cluster.prefix, or another database number in \
+             cluster.redis_url: give all nodes the same"
+        ),
+        Err(OtherRedis::Server) => bail!(
+            "another node on this PostgreSQL database uses another Redis server: let cluster.redis_url of all \
+             nodes lead to the same one"
+        ),
     }
 }
 

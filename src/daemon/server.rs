@@ -20,9 +20,7 @@ use crate::credential::Revocations;
 use crate::http;
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay};
-use crate::service::{
-    self, App, ChangeOrder, HealthLogLimits, LiveSettings, RedisHealth, Settings,
-};
+use crate::service::{self, App, ChangeOrder, HealthLogLimits, LiveSettings, Settings};
 use crate::tls::{self, CertResolver};
 
 use super::cluster::{Cluster, Running};
@@ -158,6 +156,7 @@ impl Server {
             Some(cluster) => Some(cluster.relay_nodes(relay.handle.clone(), relay_socket)),
             None => None,
         };
+        let redis_health = cluster.map(Cluster::redis_health).unwrap_or_default();
         let settings = Settings::new(config, prepared.tokens, prepared.credentials);
         let app = App {
             started: start.started,
@@ -177,7 +176,7 @@ impl Server {
             bus,
             order: ChangeOrder::default(),
             health_log: HealthLogLimits::default(),
-            redis_health: RedisHealth::default(),
+            redis_health,
             relay_nodes,
         };
         let app = Arc::new(app);

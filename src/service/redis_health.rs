@@ -3,10 +3,15 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Mono;
+use crate::storage::RedisId;
 
-/// Since when this node does not reach Redis.
+/// Since when this node does not reach Redis, and what it uses there.
 #[derive(Debug, Default)]
-pub struct RedisHealth(Mutex<Option<Mono>>);
+pub struct RedisHealth {
+    lost_since: Mutex<Option<Mono>>,
+    /// The database in Redis, and the prefix of the keys.
+    keys: String,
+}
 
 /// The state of the connection to Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +35,33 @@ impl RedisState {
 }
 
 impl RedisHealth {
+    /// `keys` names what this node uses of a Redis server.
+    pub fn new(keys: String) -> RedisHealth {
+        RedisHealth {
+            keys,
+            ..RedisHealth::default()
+        }
+    }
+
+    /// The mark of this node on the server with this run id.
+    pub(super) fn id(&self, run_id: &str) -> RedisId {
+        RedisId::new(&self.keys, run_id)
+    }
+
     /// Since when Redis is not reached.
     pub(super) fn lost_since(&self) -> Option<Mono> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .lost_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records whether Redis is reached now.
     pub(super) fn record(&self, is_reached: bool, now: Mono) {
-        let mut lost_since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lost_since = self
+            .lost_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *lost_since = match *lost_since {
             _ if is_reached => None,
             Some(since) => Some(since),

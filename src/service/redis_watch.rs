@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::health_log::may_log;
+use super::redis_comparison::{Comparison, compare};
 use super::redis_health::RedisState;
 use crate::clock;
 
@@ -21,10 +22,18 @@ pub(super) async fn follow(app: Arc<App>, shutdown: CancellationToken) {
     let Some(link) = app.hub.link() else {
         return;
     };
+    let mut comparison = Comparison::default();
     loop {
-        let is_reached = link.is_available();
-        app.redis_health.record(is_reached, clock::now().mono);
-        app.store.set_reaches_redis(is_reached);
+        let now = clock::now().mono;
+        app.redis_health.record(link.is_available(), now);
+        let reached = link.run_id().map(|run_id| app.redis_health.id(&run_id));
+        app.store.set_reached_redis(reached);
+        if let Some(own) = reached
+            && comparison.is_due(now)
+            && let Some(outcome) = compare(&app, own).await
+        {
+            comparison.record(outcome, now);
+        }
         let pause = tokio::time::sleep(CHECK_INTERVAL);
         if shutdown.run_until_cancelled(pause).await.is_none() {
             return;

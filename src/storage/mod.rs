@@ -22,7 +22,7 @@ pub use error::{
 };
 pub use limits::*;
 pub use model::*;
-pub use postgres::{PostgresOptions, SharedAcme, StoreLock, role_sql};
+pub use postgres::{PostgresOptions, RedisId, SharedAcme, StoreLock, role_sql};
 pub use store::Store;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The part of the store that only one of several nodes uses.
 
 use super::error::StoreError;
+use super::postgres::RedisId;
 use super::store::{Backend, Store};
 
 impl Store {
@@ -11,10 +12,10 @@ impl Store {
         }
     }
 
-    /// Reports to other nodes, within about a second, whether this one reaches Redis.
-    pub fn set_reaches_redis(&self, reaches: bool) {
+    /// Reports to other nodes, within about a second, which Redis this one reaches, if any.
+    pub fn set_reached_redis(&self, reached: Option<RedisId>) {
         if let Backend::Postgres(database) = &self.backend {
-            database.set_reaches_redis(reaches);
+            database.set_reached_redis(reached);
         }
     }
 
@@ -23,6 +24,14 @@ impl Store {
         match &self.backend {
             Backend::Sqlite(_) => Ok(false),
             Backend::Postgres(database) => database.is_redis_reached().await,
+        }
+    }
+
+    /// What nodes on this database, including this one, have reported of the Redis that they reach.
+    pub async fn reached_redis(&self) -> Result<Vec<RedisId>, StoreError> {
+        match &self.backend {
+            Backend::Sqlite(_) => Ok(Vec::new()),
+            Backend::Postgres(database) => database.reached_redis().await,
         }
     }
 }

@@ -21,7 +21,8 @@ use tokio_tungstenite::tungstenite::{self, Error, Message, WebSocket};
 
 use crate::support::cluster::{Cluster, LONG_LEASE, SHORT_LEASE, cluster_token, join};
 use crate::support::http;
-use crate::support::redis::Server as Redis;
+use crate::support::redis::{Server as Redis, server as redis};
+use crate::support::tcp_proxy::TcpProxy;
 use crate::support::{DEADLINE, Daemon};
 
 const LOBBY: &str = "lobby";
@@ -181,14 +182,13 @@ fn nobody_leaves_while_redis_is_away_and_newcomers_are_refused() {
 fn a_node_is_not_ready_if_it_alone_does_not_reach_redis() {
     let cluster = Cluster::new(SHORT_LEASE);
     let one = cluster.start("one");
-    // A server of its own takes the place of a cut network.
-    let redis = Redis::start();
-    let two = cluster
-        .node("two")
-        .env("PARLOR_CLUSTER__REDIS_URL", &redis.database())
-        .start();
+    let network = TcpProxy::start(&redis().socket());
+    let (_, number) = cluster.redis_url().split_once("?db=").unwrap();
+    let url = format!("redis://{}/{number}", network.address());
+    let two = cluster.node("two");
+    let two = two.env("PARLOR_CLUSTER__REDIS_URL", &url).start();
     assert_eq!(readiness(&two, "ok"), 200);
-    redis.kill();
+    network.cut();
     let lost = "this node does not reach Redis, and others do";
     assert_eq!(readiness(&two, lost), 503);
     assert_eq!(readiness(&one, "ok"), 200);

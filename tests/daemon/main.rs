@@ -3,6 +3,7 @@
 mod chaos;
 mod cluster;
 mod cluster_admin;
+mod cluster_guard;
 mod cluster_logins;
 mod cluster_relay;
 mod durability;

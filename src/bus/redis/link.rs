@@ -70,6 +70,15 @@ impl Link {
         self.node().is_available()
     }
 
+    /// The run id of the server that lists this node now.
+    pub fn run_id(&self) -> Option<String> {
+        self.node().run_id().map(str::to_owned)
+    }
+
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
     pub fn counts(&self) -> Counts {
         self.node().counts()
     }

@@ -212,6 +212,11 @@ impl Node {
             && self.phase == Phase::Registered
     }
 
+    /// The run id of the server that lists this node now.
+    pub fn run_id(&self) -> Option<&str> {
+        self.run.as_deref().filter(|_| self.is_available())
+    }
+
     /// Records a new connection, whose server has all scripts and this `run_id`.
     pub fn handle_connected(&mut self, run_id: &str, now: Mono) {
         self.is_connected = true;

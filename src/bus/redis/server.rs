@@ -124,6 +124,11 @@ impl Server {
         })
     }
 
+    /// The number of the database in the URL.
+    pub fn database(&self) -> i64 {
+        self.login.db()
+    }
+
     /// Replaces the password of the URL.
     pub fn with_password(mut self, password: &str) -> Server {
         self.login = self.login.set_password(password);

@@ -17,7 +17,7 @@ use super::changes::{FoundChanges, Poller};
 use super::doubt::{Doubt, DoubtGuard};
 use super::error::{Failure, ServerName};
 use super::lock::{DatabaseLock, StoreLock};
-use super::mark;
+use super::mark::{self, RedisId};
 use super::options::PostgresOptions;
 use super::poll_requests::PollRequests;
 use super::schema;
@@ -179,10 +179,10 @@ impl Database {
         self.inner.lock.as_ref().map_or(Ok(()), DatabaseLock::check)
     }
 
-    /// Reports to other nodes, within about a second, whether this one reaches Redis.
-    pub(crate) fn set_reaches_redis(&self, reaches: bool) {
+    /// Reports to other nodes, within about a second, which Redis this one reaches, if any.
+    pub(crate) fn set_reached_redis(&self, reached: Option<RedisId>) {
         if let Some(lock) = &self.inner.lock {
-            lock.set_mark(reaches);
+            lock.set_mark(reached);
         }
     }
 
@@ -190,6 +190,11 @@ impl Database {
     pub(crate) async fn is_redis_reached(&self) -> Result<bool, StoreError> {
         self.query_one(READ, &mark::query(), &[], |row| row.try_get(0))
             .await
+    }
+
+    /// What nodes have reported of the Redis that they reach, each value once.
+    pub(crate) async fn reached_redis(&self) -> Result<Vec<RedisId>, StoreError> {
+        self.query(READ, &mark::ids_query(), &[], mark::id).await
     }
 
     /// A statement has failed because the disk is full.

@@ -11,7 +11,7 @@ use tokio::time::{self, Instant};
 
 use super::call::CALL_TIMEOUT;
 use super::error::ServerName;
-use super::mark;
+use super::mark::{self, RedisId};
 use crate::storage::StoreError;
 
 /// The keys of the lock: "prlr" and "serv". Other advisory locks have one key, such as that of migrations.
@@ -49,8 +49,8 @@ pub(super) struct DatabaseLock {
     server: ServerName,
     /// The other process that has taken the lock after this one lost it.
     holder: watch::Receiver<Option<String>>,
-    /// Whether the session shall have the mark of [`super::mark`].
-    mark: watch::Sender<bool>,
+    /// The marks of [`super::mark`] that the session shall have.
+    mark: watch::Sender<Option<RedisId>>,
     keeper: JoinHandle<()>,
 }
 
@@ -81,7 +81,7 @@ impl DatabaseLock {
             time::sleep(START_PAUSE).await;
         }
         let (sender, holder) = watch::channel(None);
-        let (mark, wanted_mark) = watch::channel(false);
+        let (mark, wanted_mark) = watch::channel(None);
         Ok(DatabaseLock {
             server: server.clone(),
             holder,
@@ -99,11 +99,11 @@ impl DatabaseLock {
         }
     }
 
-    /// Sets or removes the mark of [`super::mark`] within about a second.
-    pub(super) fn set_mark(&self, is_marked: bool) {
+    /// Sets, changes or removes the marks of [`super::mark`] within about a second.
+    pub(super) fn set_mark(&self, marked: Option<RedisId>) {
         self.mark.send_if_modified(|known| {
-            let is_other = *known != is_marked;
-            *known = is_marked;
+            let is_other = *known != marked;
+            *known = marked;
             is_other
         });
     }
@@ -118,8 +118,8 @@ struct Keeper {
     client: Option<Client>,
     /// The last session of this process that had the lock.
     holding: Option<Session>,
-    /// Whether the session of the lock has the mark.
-    is_marked: bool,
+    /// The marks that the session of the lock has.
+    marked: Option<RedisId>,
 }
 
 /// A session, as the server identifies it.
@@ -137,7 +137,7 @@ impl Keeper {
             lock,
             client: None,
             holding: None,
-            is_marked: false,
+            marked: None,
         }
     }
 
@@ -145,14 +145,15 @@ impl Keeper {
     async fn run(
         mut self,
         sender: watch::Sender<Option<String>>,
-        wanted_mark: watch::Receiver<bool>,
+        mut wanted_mark: watch::Receiver<Option<RedisId>>,
     ) {
         let mut is_held = true;
         loop {
-            time::sleep(CHECK_INTERVAL).await;
+            // A mark that changes is not left waiting: a start waits for its own.
+            let _ = time::timeout(CHECK_INTERVAL, wanted_mark.changed()).await;
             let holder = if is_held {
-                let is_marked = *wanted_mark.borrow();
-                self.keep_session(is_marked).await.map(|()| None)
+                let marked = *wanted_mark.borrow();
+                self.keep_session(marked).await.map(|()| None)
             } else {
                 self.try_lock().await
             };
@@ -199,17 +200,17 @@ impl Keeper {
         })
     }
 
-    /// Checks that the session of the lock lives, and gives it the mark or removes it.
-    async fn keep_session(&mut self, is_marked: bool) -> Result<(), StoreError> {
-        if is_marked == self.is_marked {
+    /// Checks that the session of the lock lives, and gives it these marks.
+    async fn keep_session(&mut self, marked: Option<RedisId>) -> Result<(), StoreError> {
+        if marked == self.marked {
             return self.check_session().await;
         }
         let Some(client) = self.client.take() else {
             return Err(self.server.failed("the connection of its lock is gone"));
         };
-        let answer = time::timeout(CALL_TIMEOUT, mark::set(&client, is_marked)).await;
+        let answer = time::timeout(CALL_TIMEOUT, mark::set(&client, self.marked, marked)).await;
         self.keep_answered(client, answer)?;
-        self.is_marked = is_marked;
+        self.marked = marked;
         Ok(())
     }
 
@@ -238,7 +239,7 @@ impl Keeper {
         };
         drop(Object::take(client));
         // The next session has none.
-        self.is_marked = false;
+        self.marked = None;
         Err(error)
     }
 }

@@ -37,6 +37,7 @@ mod users;
 pub use acme::SharedAcme;
 pub(super) use database::{Database, probe};
 pub use lock::StoreLock;
+pub use mark::RedisId;
 pub use options::PostgresOptions;
 pub use role::role_sql;
 
