@@ -1,5 +1,7 @@
 //! `parlor nodes`: lists the nodes of a cluster.
 
+use std::iter;
+
 use serde_json::{Value, json};
 
 use crate::service::{NodeAnswers, NodeDescription};
@@ -9,11 +11,20 @@ use super::context::{Context, ServerContext};
 use super::failure::Failure;
 use super::response::{Response, counted_noun};
 
+/// A node that answered.
+struct Answer {
+    name: String,
+    node: NodeDescription,
+    is_own: bool,
+    /// Whether another node has this name.
+    has_namesake: bool,
+}
+
 /// The nodes as they describe themselves, and those that have not answered.
 pub(super) struct Nodes {
     own: String,
     /// Including this node, sorted by name.
-    answers: Vec<(String, NodeDescription)>,
+    answers: Vec<Answer>,
     pub silent: Vec<String>,
 }
 
@@ -21,12 +32,20 @@ impl Nodes {
     /// Asks all nodes. `None` if there are no others.
     pub(super) async fn of(server: &ServerContext) -> Option<Nodes> {
         let own = server.app.node_name()?;
-        let NodeAnswers {
-            mut answers,
-            silent,
-        } = server.app.describe_nodes().await?;
-        answers.push((own.clone(), server.app.describe()));
-        answers.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let NodeAnswers { answers, silent } = server.app.describe_nodes().await?;
+        let others = answers.into_iter().map(|(name, node)| (name, node, false));
+        let all: Vec<_> = iter::once((own.clone(), server.app.describe(), true))
+            .chain(others)
+            .collect();
+        let names: Vec<_> = all.iter().map(|(name, ..)| name.clone()).collect();
+        let answers = all.into_iter().map(|(name, node, is_own)| Answer {
+            has_namesake: names.iter().filter(|other| **other == name).count() > 1,
+            name,
+            node,
+            is_own,
+        });
+        let mut answers: Vec<_> = answers.collect();
+        answers.sort_by(|one, other| one.name.cmp(&other.name));
         Some(Nodes {
             own,
             answers,
@@ -64,17 +83,19 @@ impl Nodes {
 
     /// The numbers of connections and relays of all nodes that answered.
     fn usage(&self) -> (u64, u64) {
-        let all = self.answers.iter().map(|(_, node)| node);
+        let all = self.answers.iter().map(|answer| &answer.node);
         all.fold((0, 0), |(connections, relays), node| {
             (connections + node.connections, relays + node.relays)
         })
     }
 
     fn json(&self) -> Value {
-        let answers = self.answers.iter().map(|(name, node)| {
+        let answers = self.answers.iter().map(|answer| {
+            let node = &answer.node;
             json!({
-                "name": name,
-                "this": *name == self.own,
+                "name": answer.name,
+                "this": answer.is_own,
+                "has_namesake": answer.has_namesake,
                 "answered": true,
                 "version": node.version,
                 "since": utc::format(node.since),
@@ -93,22 +114,24 @@ impl Nodes {
     }
 
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
-        let answers = self.answers.iter().map(|(name, node)| {
-            let state = match (*name == self.own, node.draining) {
-                (true, true) => "this node, draining",
-                (true, false) => "this node",
-                (false, true) => "draining",
-                (false, false) => "",
-            };
+        let answers = self.answers.iter().map(|answer| {
+            let node = &answer.node;
+            let states = [
+                (answer.is_own, "this node"),
+                (node.draining, "draining"),
+                (answer.has_namesake, "another node has this name"),
+            ];
+            let states = states.into_iter().filter(|(is_so, _)| *is_so);
+            let states: Vec<_> = states.map(|(_, state)| state).collect();
             vec![
-                name.clone(),
+                answer.name.clone(),
                 node.version.clone(),
                 utc::format(node.since),
                 node.connections.to_string(),
                 node.relays.to_string(),
                 node.relay_hosts.join(", "),
                 node.lag.to_string(),
-                state.to_owned(),
+                states.join(", "),
             ]
         });
         let silent = self.silent.iter().map(|name| {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::clock;
 use crate::config::{ReloadReport, duration};
+use crate::service::RedisState;
 use crate::storage::utc;
 use crate::turn::Transport;
 
@@ -17,7 +18,8 @@ use super::response::Response;
 
 pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
     let server = context.require_server()?;
-    let not_ready = server.app.not_ready().await;
+    let health = server.app.check_health().await;
+    let not_ready = health.reasons(&server.app);
     let connections = server.app.hub.connections();
     let mut rooms: Vec<_> = connections.iter().map(|one| &one.room).collect();
     rooms.sort();
@@ -62,6 +64,11 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
         "relays_over_tcp": over(Transport::Tcp),
         "relays_over_tls": over(Transport::Tls),
     });
+    let lost_since = server.app.redis_lost_since().map(utc::format);
+    if let Some(state) = health.redis {
+        let is_reached = state == RedisState::Reached;
+        json["redis"] = json!({ "reached": is_reached, "lost_since": lost_since });
+    }
     if let Some(nodes) = &nodes {
         json["cluster"] = nodes.summary_json();
     }
@@ -74,6 +81,7 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
         (true, Some(reason)) => format!("not over TLS: {reason}"),
         (false, _) => format!("no: {}", not_ready.join("; ")),
     };
+    let redis = health.redis.map(|state| redis_text(state, lost_since));
     let number = |name: &str| json[name].to_string();
     let count_text = |count: Option<i64>| count.map_or("?".to_owned(), |count| count.to_string());
     let since = duration::format(Duration::from_secs(uptime));
@@ -92,6 +100,7 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
         ["Up", &format!("{since}, since {started}")],
         ["Node", nodes.as_ref().map_or("", Nodes::own)],
         ["Ready", &ready],
+        ["Redis", redis.as_deref().unwrap_or_default()],
         ["Data", &server.data_dir.display().to_string()],
         ["HTTP", &join_addresses(&server.http)],
         ["TURN", &join_addresses(&server.app.turn)],
@@ -132,6 +141,15 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
         Some(nodes) => with_silent(response, &nodes.silent),
         None => response,
     })
+}
+
+fn redis_text(state: RedisState, lost_since: Option<String>) -> String {
+    if state == RedisState::Reached {
+        return "ok".to_owned();
+    }
+    let since = lost_since.map(|time| format!(" since {time}"));
+    let since = since.unwrap_or_default();
+    format!("not reached{since}: new WebSockets are refused")
 }
 
 fn join_addresses(addresses: &[std::net::SocketAddr]) -> String {

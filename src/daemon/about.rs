@@ -2,8 +2,9 @@
 
 use ring::hmac;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{Config, duration};
 use crate::secret::Secret;
 use crate::service::{App, RelayAddress};
 
@@ -22,6 +23,9 @@ pub(super) struct About {
     auth: Vec<String>,
     /// Fingerprints of `turn.secret` and of its previous secrets.
     turn: Vec<String>,
+    /// `cluster.lease` and `turn.mode`.
+    lease: Option<String>,
+    mode: Option<Value>,
     /// Where clients reach the relay.
     relay: Option<RelayAddress>,
 }
@@ -34,6 +38,8 @@ impl About {
             realm: turn.realm.clone(),
             auth: fingerprints(auth.secret.iter().chain(&auth.previous_secrets)),
             turn: fingerprints(turn.secret.iter().chain(&turn.previous_secrets)),
+            lease: Some(duration::format(config.cluster.lease)),
+            mode: serde_json::to_value(turn.mode).ok(),
             relay: None,
         }
     }
@@ -57,6 +63,18 @@ impl About {
     /// Parses the text of another node. One that is not understood is empty.
     pub(super) fn parse(text: &str) -> About {
         serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// Returns the settings that should be the same on both nodes, and are not. Another version may not say them.
+    pub(super) fn differences(&self, other: &About) -> Vec<&'static str> {
+        let mut settings = Vec::new();
+        if other.lease.is_some() && self.lease != other.lease {
+            settings.push("cluster.lease");
+        }
+        if other.mode.is_some() && self.mode != other.mode {
+            settings.push("turn.mode");
+        }
+        settings
     }
 
     /// Returns the setting whose values keep clients of one node from being accepted by the other.
@@ -121,6 +139,16 @@ mod tests {
         let prepared = about("a", "t", &["u"]);
         assert_eq!(prepared.difference(&both), None);
         assert_eq!(prepared.difference(&old), None);
+    }
+
+    #[test]
+    fn settings_that_should_be_the_same_are_named() {
+        let (own, mut other) = (about("a", "t", &[]), about("a", "t", &[]));
+        assert!(own.differences(&other).is_empty());
+        assert!(own.differences(&About::parse("{}")).is_empty());
+        other.lease = Some("1m".to_owned());
+        other.mode = Some("internal".into());
+        assert_eq!(own.differences(&other), ["cluster.lease", "turn.mode"]);
     }
 
     #[test]

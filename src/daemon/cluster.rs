@@ -10,11 +10,11 @@ use ring::hmac;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bus::redis::{Link, LinkError, Server, Settings};
+use crate::bus::redis::{Cause, Link, LinkError, Server, Settings};
 use crate::config::{Config, is_node_name};
 use crate::relay;
 use crate::secret::Secret;
-use crate::service::{self, App, OtherRedis, RedisHealth, RelayNodes};
+use crate::service::{self, App, RedisHealth, RelayNodes};
 use crate::tls::{Verification, client_config};
 
 use super::about::About;
@@ -107,7 +107,9 @@ impl Cluster {
             is_waiting = true;
             sleep(START_PAUSE).await;
         }
-        self.check_secrets().await
+        self.check_secrets().await?;
+        self.warn_of_differences().await;
+        Ok(())
     }
 
     /// Checks that this node and the live ones accept each other's tokens and credentials. A node with the same name is
@@ -125,6 +127,22 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Logs settings that should be the same on all nodes, and are not.
+    async fn warn_of_differences(&self) {
+        let Ok(nodes) = self.link.read_nodes(&self.server).await else {
+            return;
+        };
+        for node in nodes.iter().filter(|node| node.name() != self.name) {
+            for setting in self.about.differences(&About::parse(&node.about)) {
+                tracing::warn!(
+                    setting,
+                    other = node.name(),
+                    "a setting differs from that of another node: give all nodes the same"
+                );
+            }
+        }
     }
 
     /// Connects to the other nodes. Returns when Redis lists this one, or after a few seconds.
@@ -191,19 +209,15 @@ impl Running {
     }
 }
 
-/// Checks that the nodes on the same database use the same Redis. Otherwise their users would not meet.
+/// Checks that the nodes on the same database use the same keys in Redis. Otherwise their users would not meet.
 async fn check_redis(app: &App) -> anyhow::Result<()> {
-    match service::check_redis(app, START_TIMEOUT).await {
-        Ok(()) => Ok(()),
-        Err(OtherRedis::Keys) => bail!(
+    if !service::have_same_keys(app, START_TIMEOUT).await {
+        bail!(
             "another node on this PostgreSQL database has another cluster.prefix, or another database number in \
              cluster.redis_url: give all nodes the same"
-        ),
-        Err(OtherRedis::Server) => bail!(
-            "another node on this PostgreSQL database uses another Redis server: let cluster.redis_url of all \
-             nodes lead to the same one"
-        ),
+        );
     }
+    Ok(())
 }
 
 /// Tells the other nodes each change of this host's addresses, for ever.
@@ -258,7 +272,12 @@ fn server(config: &Config) -> anyhow::Result<Option<(Server, String)>> {
 }
 
 fn unusable(url: &str, error: &LinkError) -> anyhow::Error {
-    anyhow::anyhow!("the Redis server {url} can't be used: {error}; check `cluster.redis_url`")
+    let advice = match error.cause() {
+        Cause::Authority => "set `cluster.redis_ca_file` to the certificate of its authority",
+        Cause::Login => "check `cluster.redis_password`, its file or its credential",
+        Cause::Other => "check `cluster.redis_url`",
+    };
+    anyhow::anyhow!("the Redis server {url} can't be used: {error}; {advice}")
 }
 
 /// Returns the name of this node.

@@ -13,6 +13,7 @@ pub(super) mod requests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::hub::Hub;
 use super::room_entry::RoomEntry;
@@ -24,20 +25,30 @@ pub use protocol::{
     ListedConnection, ListedSession, NodeAnswers, NodeDescription, NodeSessions, Revocation,
 };
 
+/// Interval of the checks whether Redis answers again.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Connects to the other nodes, and carries out what they send, for ever.
 pub async fn run(hub: Arc<Hub>, link: Arc<Link>, server: Server) {
-    // Once until Redis has answered: the connection is tried again five times a second.
+    // Once until Redis lists this node again: the connection is tried again five times a second.
     let is_logged = AtomicBool::new(false);
-    let carry_out = |output| {
-        is_logged.store(false, Ordering::Relaxed);
-        carry_out(&hub, &link, output);
-    };
+    let carry_out = |output| carry_out(&hub, &link, output);
     let lost = |error: LinkError| {
         if !is_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "connection to Redis lost");
         }
     };
+    let returned = async {
+        loop {
+            tokio::time::sleep(CHECK_INTERVAL).await;
+            if is_logged.load(Ordering::Relaxed) && link.is_available() {
+                is_logged.store(false, Ordering::Relaxed);
+                tracing::info!("Redis answers again");
+            }
+        }
+    };
     tokio::join!(
+        returned,
         link.run(&server, carry_out, lost),
         changes::announce(&hub, &link)
     );

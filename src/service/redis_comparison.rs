@@ -18,38 +18,37 @@ const START_PAUSE: Duration = Duration::from_millis(50);
 
 /// What another node uses instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OtherRedis {
+pub(super) enum OtherRedis {
     /// Another database of a Redis server, or another prefix.
     Keys,
+    /// The same keys on another server.
     Server,
 }
 
-/// Reports which Redis this node reaches, and checks that the other nodes reach the same. Nodes that start together
-/// see each other: each reports before it checks. Nodes that follow a failover, or are ending, are waited for until
-/// the timeout. A failure of the store passes the check.
-///
-/// # Errors
-/// Another node uses another Redis.
-pub async fn check_redis(app: &App, timeout: Duration) -> Result<(), OtherRedis> {
+/// Reports which Redis this node reaches, and whether the other nodes use the same keys there. Nodes that start
+/// together see each other: each reports before it checks. Nodes that are ending are waited for until the timeout. A
+/// failure of the store passes the check, and so does another server: a node that hangs may still report the former
+/// one.
+pub async fn have_same_keys(app: &App, timeout: Duration) -> bool {
     let deadline = Instant::now() + timeout;
     let mut is_waiting = false;
     loop {
         let run_id = app.hub.link().and_then(|link| link.run_id());
         let Some(own) = run_id.map(|run_id| app.redis_health.id(&run_id)) else {
-            return Ok(());
+            return true;
         };
         app.store.set_reached_redis(Some(own));
         let Ok(reached) = app.store.reached_redis().await else {
-            return Ok(());
+            return true;
         };
-        let outcome = difference(own, &reached);
-        if outcome.is_ok() && reached.contains(&own) {
-            return Ok(());
+        let is_same = difference(own, &reached) != Err(OtherRedis::Keys);
+        if is_same && reached.contains(&own) {
+            return true;
         }
         if Instant::now() >= deadline {
-            return outcome;
+            return is_same;
         }
-        if outcome.is_err() && !is_waiting {
+        if !is_same && !is_waiting {
             tracing::info!("waiting for nodes that use another Redis");
             is_waiting = true;
         }
@@ -91,8 +90,7 @@ impl Comparison {
     pub(super) fn record(&mut self, outcome: Result<(), OtherRedis>, now: Mono) {
         if self.is_certain(outcome, now) {
             tracing::error!(
-                "other nodes on this PostgreSQL database use another Redis server, database or prefix: users of \
-                 both do not meet"
+                "other nodes on this PostgreSQL database use another Redis: users do not meet"
             );
         }
     }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::health_log::may_log;
+use super::namesake::Namesake;
 use super::redis_comparison::{Comparison, compare};
 use super::redis_health::RedisState;
 use crate::clock;
@@ -23,11 +24,16 @@ pub(super) async fn follow(app: Arc<App>, shutdown: CancellationToken) {
         return;
     };
     let mut comparison = Comparison::default();
+    let mut namesake = Namesake::default();
     loop {
         let now = clock::now().mono;
         app.redis_health.record(link.is_available(), now);
         let reached = link.run_id().map(|run_id| app.redis_health.id(&run_id));
         app.store.set_reached_redis(reached);
+        match reached {
+            Some(_) => namesake.check(&link.id(), &link.nodes().borrow(), link.lease(), now),
+            None => namesake.forget(),
+        }
         if let Some(own) = reached
             && comparison.is_due(now)
             && let Some(outcome) = compare(&app, own).await
@@ -38,6 +44,15 @@ pub(super) async fn follow(app: Arc<App>, shutdown: CancellationToken) {
         if shutdown.run_until_cancelled(pause).await.is_none() {
             return;
         }
+    }
+}
+
+impl App {
+    /// Since when this node does not reach Redis, in Unix seconds.
+    pub fn redis_lost_since(&self) -> Option<u64> {
+        let lost_since = self.redis_health.lost_since()?;
+        let now = clock::now();
+        Some(now.unix - now.mono.since(lost_since).as_secs())
     }
 }
 

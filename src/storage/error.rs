@@ -53,7 +53,8 @@ pub enum StoreError {
     #[error("the PostgreSQL server {server} cannot be reached: {reason}")]
     ServerUnreachable { server: String, reason: String },
     #[error(
-        "the PostgreSQL server {server} cannot be used: {reason}; check `[store]` and the rights of the role"
+        "the PostgreSQL server {server} cannot be used: {reason}; {}",
+        advice(reason)
     )]
     ServerRefused { server: String, reason: String },
     #[error("the PostgreSQL server {server} did not answer within {} s", timeout.as_secs())]
@@ -233,6 +234,15 @@ pub enum InviteError {
     Author(JoinError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Returns the advice for a server that refuses this parlor.
+fn advice(reason: &str) -> &'static str {
+    if reason.contains("password") {
+        "check `store.password_file`, `store.password` or the credential `store.password`"
+    } else {
+        "check `[store]` and the rights of the role"
+    }
 }
 
 /// The end of a ban, worded as a part of a sentence.

@@ -1,27 +1,21 @@
 //! Nodes on one PostgreSQL database that would not see each other.
 
 use crate::support::Builder;
-use crate::support::cluster::{Cluster, LONG_LEASE};
+use crate::support::cluster::{Cluster, LONG_LEASE, SHORT_LEASE};
 use crate::support::redis;
 
 const KEYS: &str = "error: another node on this PostgreSQL database has another cluster.prefix, or another database \
     number in cluster.redis_url: give all nodes the same";
-const SERVER: &str = "error: another node on this PostgreSQL database uses another Redis server: let \
-    cluster.redis_url of all nodes lead to the same one";
-
-fn is_refused(node: Builder, expected: &str) {
+fn is_refused(node: Builder) {
     let outcome = node.fails();
-    assert!(outcome.lines().any(|line| line == expected), "{outcome}");
+    assert!(outcome.lines().any(|line| line == KEYS), "{outcome}");
 }
 
 #[test]
 fn a_node_with_another_prefix_is_refused() {
     let cluster = Cluster::new(LONG_LEASE);
     let _one = cluster.start("one");
-    is_refused(
-        cluster.node("two").env("PARLOR_CLUSTER__PREFIX", "x:"),
-        KEYS,
-    );
+    is_refused(cluster.node("two").env("PARLOR_CLUSTER__PREFIX", "x:"));
 }
 
 #[test]
@@ -29,23 +23,55 @@ fn a_node_on_another_database_of_redis_is_refused() {
     let cluster = Cluster::new(LONG_LEASE);
     let _one = cluster.start("one");
     let other = redis::server().database();
-    is_refused(
-        cluster.node("two").env("PARLOR_CLUSTER__REDIS_URL", &other),
-        KEYS,
-    );
+    is_refused(cluster.node("two").env("PARLOR_CLUSTER__REDIS_URL", &other));
 }
 
 #[test]
-fn a_node_on_another_redis_server_is_refused_until_the_others_have_stopped() {
+fn nodes_with_one_name_warn_of_each_other_and_are_marked() {
+    let cluster = Cluster::new(SHORT_LEASE);
+    let nodes = [cluster.start("vm"), cluster.start("vm")];
+    for node in &nodes {
+        node.wait_for_log_of("a warning", |line| {
+            line.contains("another node has the same name: set cluster.node on one of them")
+        });
+    }
+    let listed = nodes[0].cli_json(&["nodes"]);
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 2);
+    assert!(listed.iter().all(|node| node["has_namesake"] == true));
+    let own = listed.iter().filter(|node| node["this"] == true);
+    assert_eq!(own.count(), 1);
+}
+
+#[test]
+fn a_node_warns_of_settings_that_should_be_the_same() {
     let cluster = Cluster::new(LONG_LEASE);
-    let one = cluster.start("one");
-    let other = redis::Server::start();
-    let (_, number) = cluster.redis_url().split_once("?db=").unwrap();
-    let url = format!("redis+unix://{}?db={number}", other.socket().display());
-    let two = || cluster.node("two").env("PARLOR_CLUSTER__REDIS_URL", &url);
-    is_refused(two(), SERVER);
-    assert!(one.stop().success());
-    let _two = two().start();
+    let _one = cluster.start("one");
+    let two = cluster.node("two");
+    let two = two.env("PARLOR_CLUSTER__LEASE", "50s");
+    let two = two.env("PARLOR_TURN__MODE", "internal").start();
+    for setting in ["cluster.lease", "turn.mode"] {
+        two.wait_for_log_of(setting, |line| {
+            line.contains("a setting differs from that of another node") && line.contains(setting)
+        });
+    }
+}
+
+#[test]
+fn the_status_and_the_log_say_whether_redis_is_reached() {
+    let redis = redis::Server::start();
+    let node = Cluster::on(&redis, LONG_LEASE).start("one");
+    assert_eq!(node.cli_json(&["status"])["redis"]["reached"], true);
+    redis.kill();
+    node.wait_for_log_of("the loss", |line| line.contains("connection to Redis lost"));
+    let status = node.cli_json(&["status"]);
+    assert_eq!(status["redis"]["reached"], false);
+    redis.restart();
+    node.wait_for_log_of("the end of the loss", |line| {
+        line.contains("Redis answers again")
+    });
+    let text = String::from_utf8(node.cli(&["status"]).stdout).unwrap();
+    assert!(text.contains("Redis:             ok\n"), "{text}");
 }
 
 #[test]

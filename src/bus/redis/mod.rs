@@ -24,4 +24,4 @@ pub use link::Link;
 pub use node::{Counts, Node, Output, Settings};
 pub use nodes::NodeInfo;
 pub use scripts::{Script, Scripts};
-pub use server::{LinkError, Server};
+pub use server::{Cause, LinkError, Server};

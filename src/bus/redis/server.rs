@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
     RedisError, Value, cmd,
 };
 use rustls::ClientConfig;
@@ -43,11 +43,11 @@ pub enum LinkError {
     Moved,
     #[error("{0} is no name of a server")]
     Name(String),
-    #[error("cannot connect to Redis: {0}")]
+    #[error("cannot connect to Redis: {}", connect_reason(.0))]
     Connect(#[source] io::Error),
     #[error("Redis does not answer")]
     Timeout,
-    #[error("Redis: {0}")]
+    #[error("Redis {}", reason(.0))]
     Redis(#[from] RedisError),
     #[error("it has version {0}, and parlor needs 7 or newer")]
     Version(String),
@@ -55,7 +55,26 @@ pub enum LinkError {
     Reply,
 }
 
+/// What is likely to be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The certificate of the server is by no trusted authority.
+    Authority,
+    /// The name or the password.
+    Login,
+    Other,
+}
+
 impl LinkError {
+    pub fn cause(&self) -> Cause {
+        match self {
+            LinkError::Connect(error) if is_unknown_authority(error) => Cause::Authority,
+            LinkError::Redis(error) if login_reason(error).is_some() => Cause::Login,
+            LinkError::Sentinel(_, error) => error.cause(),
+            _ => Cause::Other,
+        }
+    }
+
     /// Whether another attempt may succeed soon: the server starts, or another one takes its place.
     pub fn may_pass(&self) -> bool {
         match self {
@@ -66,6 +85,49 @@ impl LinkError {
             _ => false,
         }
     }
+}
+
+/// Errors of TLS name pages of a library, which help no admin.
+fn connect_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn reason(error: &RedisError) -> String {
+    match login_reason(error) {
+        Some(reason) => reason.to_owned(),
+        None if error.is_io_error() => "closed the connection".to_owned(),
+        None => format!("answers: {error}"),
+    }
+}
+
+/// Says why a login failed.
+fn login_reason(error: &RedisError) -> Option<&'static str> {
+    let text = error.to_string();
+    if error.code() == Some("NOAUTH") || text.contains("NOAUTH") {
+        return Some("wants a password");
+    }
+    let is_refused = error.kind() == ErrorKind::AuthenticationFailed || text.contains("WRONGPASS");
+    is_refused.then_some("refuses the user name or the password")
+}
+
+fn is_unknown_authority(error: &io::Error) -> bool {
+    use rustls::CertificateError as Reason;
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    let Some(rustls::Error::InvalidCertificate(reason)) = error else {
+        return false;
+    };
+    !matches!(
+        reason,
+        Reason::NotValidForName
+            | Reason::NotValidForNameContext { .. }
+            | Reason::Expired
+            | Reason::ExpiredContext { .. }
+            | Reason::NotValidYet
+            | Reason::NotValidYetContext { .. }
+    )
 }
 
 /// Where the server is, and how to log in.

@@ -69,7 +69,10 @@ fn a_redis_server_is_verified_by_its_certificate_and_verifies_nodes_by_a_passwor
     start_is_refused(
         &other,
         PASSWORD,
-        "cannot connect to Redis: invalid peer certificate",
+        "cannot connect to Redis: invalid peer certificate: UnknownIssuer; set `cluster.redis_ca_file` to the \
+         certificate of its authority",
     );
-    start_is_refused(&trusted, "another", "Redis: ");
+    let login = "check `cluster.redis_password`, its file or its credential";
+    let refused = format!("Redis refuses the user name or the password; {login}");
+    start_is_refused(&trusted, "another", &refused);
 }
