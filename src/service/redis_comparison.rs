@@ -16,12 +16,12 @@ const CERTAIN_AFTER: Duration = Duration::from_secs(45);
 /// Pause between two attempts of a start.
 const START_PAUSE: Duration = Duration::from_millis(50);
 
-/// What another node uses instead.
+/// The difference of another node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OtherRedis {
     /// Another database of a Redis server, or another prefix.
     Keys,
-    /// The same keys on another server.
+    /// Another server, with the same keys.
     Server,
 }
 

@@ -27,7 +27,7 @@ impl Store {
         }
     }
 
-    /// What nodes on this database, including this one, have reported of the Redis that they reach.
+    /// The Redis that nodes on this database reach, including this one, by their reports.
     pub async fn reached_redis(&self) -> Result<Vec<RedisId>, StoreError> {
         match &self.backend {
             Backend::Sqlite(_) => Ok(Vec::new()),

@@ -55,7 +55,7 @@ pub enum LinkError {
     Reply,
 }
 
-/// What is likely to be wrong.
+/// The likely cause of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The certificate of the server is by no trusted authority.

@@ -40,6 +40,7 @@ pub(super) fn check(config: &Config, value_sources: &ValueSources) -> Vec<Violat
 mod tests {
     use super::check;
     use crate::config::{Config, TlsMode, ValueSources};
+    use crate::secret::Secret;
 
     fn report(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = Config::default();
@@ -73,6 +74,8 @@ mod tests {
     fn a_redis_server_elsewhere_without_tls_gets_a_warning() {
         let of = |url: &str, ca_file: bool| {
             report(|config| {
+                config.auth.secret = Some(Secret::new("x".repeat(32)));
+                config.turn.secret = Some(Secret::new("y".repeat(32)));
                 config.cluster.redis_url = Some(url.parse().unwrap());
                 config.cluster.redis_ca_file = ca_file.then(|| "ca.pem".into());
             })

@@ -192,7 +192,7 @@ impl Database {
             .await
     }
 
-    /// What nodes have reported of the Redis that they reach, each value once.
+    /// The Redis that nodes reach, by their reports, each value once.
     pub(crate) async fn reached_redis(&self) -> Result<Vec<RedisId>, StoreError> {
         self.query(READ, &mark::ids_query(), &[], mark::id).await
     }

@@ -13,7 +13,7 @@ const KEYS: (i32, i32) = (0x7072_6c72, 0x7264_6973);
 /// The first key of the mark that says which Redis that is: "rdid". The second is [`RedisId::key`].
 const ID_KEY: i32 = 0x7264_6964;
 
-/// What a node uses of which Redis server, as two fingerprints. Nodes whose values differ do not see each other.
+/// The keys that a node uses, and their Redis server, as two fingerprints. Nodes whose values differ do not see each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RedisId {
     /// Of the database in Redis, and the prefix of the keys.

@@ -54,7 +54,7 @@ impl World {
             self.check_views(room)?;
             self.check_clients(room)?;
         }
-        // Whoever continues for others has continued for itself.
+        // A client that continues for others has continued for itself.
         let is_new = |client: &&usize| {
             let client = &self.clients[**client];
             client.is_open && !client.is_resumed
