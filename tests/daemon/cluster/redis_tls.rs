@@ -69,7 +69,7 @@ fn a_redis_server_is_verified_by_its_certificate_and_verifies_nodes_by_a_passwor
     start_is_refused(
         &other,
         PASSWORD,
-        "cannot connect to Redis: invalid peer certificate: UnknownIssuer; set `cluster.redis_ca_file` to the \
+        "cannot connect to Redis: invalid peer certificate: BadSignature; set `cluster.redis_ca_file` to the \
          certificate of its authority",
     );
     let login = "check `cluster.redis_password`, its file or its credential";
