@@ -13,9 +13,9 @@ const RETURN_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Link {
     /// Returns the node that relays a room, and places the room if none does: where the caller knows it, if that node
-    /// lives, else on the first of [`preference`] that lives and does not drain. The room stays there while the node
-    /// lives, and until no call was made for `ttl`. `is_recovering`: Redis has lost its data, and nodes that have not
-    /// registered again count as alive. `None` without Redis.
+    /// lives, else on the first in order of preference that lives and does not drain. The room stays there while the
+    /// node lives, and until no call was made for `ttl`. `is_recovering`: Redis has lost its data, and nodes that have
+    /// not registered again count as alive. `None` without Redis.
     pub async fn place(
         &self,
         room: &str,
@@ -36,7 +36,7 @@ impl Link {
         (!placed.is_empty()).then(|| NodeId::from(placed))
     }
 
-    /// Announces that the relay of this node continues in another process, which registers within [`RETURN_TIMEOUT`].
+    /// Announces that the relay of this node continues in another process, which registers within 20 seconds.
     pub async fn announce_return(&self) {
         let args = vec![RETURN_TIMEOUT.as_secs().to_string()];
         self.ask(Script::Returning, args).await;
