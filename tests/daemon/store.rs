@@ -113,6 +113,7 @@ fn the_tables_have_the_names_of_the_existing_schema() {
         .map(Result::unwrap)
         .collect();
     let expected = [
+        "acme_values",
         "coworking_rooms",
         "room_bans",
         "room_invites",
