@@ -168,32 +168,18 @@ impl<R: FnMut() -> f64> SharedRenewer<R> {
             }
             Err(error) => (None, Some(error)),
         };
-        let certificate = sealed.as_deref();
-        let Some(error) = unusable else {
-            let failure = None;
-            self.end(
-                &scope,
-                AcmeResult {
-                    certificate,
-                    failure,
-                },
-            )
-            .await;
-            return;
+        let failure = unusable.map(|error| {
+            let wait = failures.failed(error.failure, (self.random)());
+            let retry = clock::now().unix.saturating_add(wait.as_secs());
+            report::record_failure(&self.resolver, error.reason.clone(), retry);
+            (wait, failures.to_text(), error.reason)
+        });
+        let failure = failure.as_ref();
+        let result = AcmeResult {
+            certificate: sealed.as_deref(),
+            failure: failure.map(|(wait, failures, reason)| (*wait, &**failures, &**reason)),
         };
-        let wait = failures.failed(error.failure, (self.random)());
-        let retry = clock::now().unix.saturating_add(wait.as_secs());
-        report::record_failure(&self.resolver, error.reason.clone(), retry);
-        let failures = failures.to_text();
-        let failure = Some((wait, &*failures, &*error.reason));
-        self.end(
-            &scope,
-            AcmeResult {
-                certificate,
-                failure,
-            },
-        )
-        .await;
+        self.end(&scope, result).await;
     }
 
     /// Returns the certificate, and its encrypted form.

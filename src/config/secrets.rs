@@ -176,8 +176,11 @@ fn read_secret(path: &Path) -> Result<String, String> {
 }
 
 impl Config {
-    /// The secrets that all nodes of a cluster share and that are not configured.
+    /// The secrets that all nodes of a cluster share and that are not configured; none if this is no node.
     pub fn missing_secrets_of_nodes(&self) -> Vec<&'static str> {
+        if self.cluster.redis_url.is_none() {
+            return Vec::new();
+        }
         let secrets = [
             ("auth.secret", &self.auth.secret),
             ("turn.secret", &self.turn.secret),

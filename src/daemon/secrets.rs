@@ -71,10 +71,9 @@ impl Secrets {
 
 /// A node must not generate secrets of its own.
 fn require_shared(config: &Config) -> Result<(), SecretsError> {
-    let is_node = config.cluster.redis_url.is_some();
     match config.missing_secrets_of_nodes().first() {
-        Some(&key) if is_node => Err(SecretsError::NotShared { key }),
-        _ => Ok(()),
+        Some(&key) => Err(SecretsError::NotShared { key }),
+        None => Ok(()),
     }
 }
 

@@ -49,9 +49,6 @@ pub(super) fn exposed_redis(config: &Config) -> Vec<Violation> {
 /// Nodes of a cluster without the secrets that all of them share. No error: commands beside a server do not see the
 /// secrets that systemd passes to it.
 pub(super) fn secrets_of_nodes(config: &Config) -> Vec<Violation> {
-    if config.cluster.redis_url.is_none() {
-        return Vec::new();
-    }
     let missing = config.missing_secrets_of_nodes().into_iter();
     let violation = |key: &'static str| {
         let text = format!(
