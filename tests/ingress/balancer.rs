@@ -3,40 +3,29 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use rustix::io::{FdFlags, fcntl_setfd};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
+use crate::proxies::example_of;
+use crate::support::balancer::Balancer;
 use crate::support::certificate::Authority;
 use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token, join};
 use crate::support::command::Cli;
 use crate::support::http::Client;
-use crate::support::{DEADLINE, Daemon, postgres, redis};
+use crate::support::{DEADLINE, Daemon, postgres, redis, wait_until};
 
 const BIND: &str = ":443 ssl crt /etc/haproxy/talk.example.org.pem alpn h2,http/1.1";
 
 /// Three nodes behind a balancer.
 struct Fixture {
     nodes: Vec<Daemon>,
-    balancer: SocketAddr,
-    haproxy: Child,
+    balancer: Balancer,
     postgres: &'static postgres::Server,
-    place: TempDir,
     _cluster: Cluster,
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        let _ = self.haproxy.kill();
-        let _ = self.haproxy.wait();
-    }
 }
 
 impl Fixture {
@@ -44,40 +33,33 @@ impl Fixture {
         let postgres = postgres::Server::start();
         let cluster = Cluster::at(postgres, redis::server().database(), SHORT_LEASE);
         let nodes: Vec<Daemon> = ["n1", "n2", "n3"].map(|name| cluster.start(name)).into();
-        // HAProxy inherits the socket: connections wait in its queue until HAProxy has started.
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        fcntl_setfd(&listener, FdFlags::empty()).expect("a socket that is inherited");
-        let mut example = example("haproxy");
-        assert!(example.contains(BIND));
-        example = example.replace(BIND, &format!("fd@{}", listener.as_raw_fd()));
-        for (number, node) in nodes.iter().enumerate() {
-            let address = format!("10.0.0.1{}:8000", number + 1);
-            assert_eq!(example.matches(&address).count(), 2, "{address}");
-            example = example.replace(&address, &node.http().to_string());
-        }
-        let place = TempDir::new().expect("a place");
-        let stats = place.path().join("stats");
-        let global = format!("global\n    stats socket {}\n", stats.display());
-        let file = place.path().join("haproxy.cfg");
-        fs::write(&file, global + &example).expect("written");
-        let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(file).stdin(Stdio::null());
+        let balancer = Balancer::with(|bind, directory| {
+            let mut example = example("haproxy");
+            assert!(example.contains(BIND));
+            example = example.replace(BIND, bind);
+            for (number, node) in nodes.iter().enumerate() {
+                let address = format!("10.0.0.1{}:8000", number + 1);
+                assert_eq!(example.matches(&address).count(), 2, "{address}");
+                example = example.replace(&address, &node.http().to_string());
+            }
+            let stats = directory.join("stats");
+            format!("global\n    stats socket {}\n{example}", stats.display())
+        });
         Fixture {
             nodes,
-            balancer: listener.local_addr().expect("an address"),
-            haproxy: command.spawn().expect("haproxy starts; install it"),
+            balancer,
             postgres,
-            place,
             _cluster: cluster,
         }
     }
 
     /// Connects a user through the balancer; `None` if a node refuses, or the balancer has none.
     fn connect(&self, room: &str, user: &str) -> Option<WebSocket<TcpStream>> {
-        let stream = TcpStream::connect(self.balancer).expect("a connection");
+        let stream = TcpStream::connect(self.balancer.address()).expect("a connection");
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let token = cluster_token(user);
-        let url = format!("ws://{}/api/ws/rooms/{room}?token={token}", self.balancer);
+        let address = self.balancer.address();
+        let url = format!("ws://{address}/api/ws/rooms/{room}?token={token}");
         let (mut socket, _) = tungstenite::client(url, stream).ok()?;
         socket.send(Message::Ping("entered".into())).ok()?;
         loop {
@@ -99,7 +81,8 @@ impl Fixture {
 
     /// The number of nodes that the balancer considers as down.
     fn nodes_down(&self) -> usize {
-        let mut socket = UnixStream::connect(self.place.path().join("stats")).expect("HAProxy");
+        let mut socket =
+            UnixStream::connect(self.balancer.directory().join("stats")).expect("HAProxy");
         socket.write_all(b"show stat\n").expect("written");
         let mut text = String::new();
         socket.read_to_string(&mut text).expect("read");
@@ -108,32 +91,17 @@ impl Fixture {
     }
 
     fn status(&self, path: &str) -> u16 {
-        Client::new(self.balancer).get(path).status
+        Client::new(self.balancer.address()).get(path).status
     }
 }
 
 /// The first example of a language in the document.
 fn example(language: &str) -> String {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/run/several-machines.md");
-    let document = fs::read_to_string(document).expect("docs/run/several-machines.md");
-    let (_, block) = document
-        .split_once(&format!("```{language}\n"))
-        .expect("an example");
-    block.split_once("```").expect("an end").0.to_owned()
+    example_of("docs/run/several-machines.md", "## Set up", language)
 }
 
 fn text(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
-}
-
-fn wait_until(subject: &str, mut is_true: impl FnMut() -> bool) {
-    for _ in 0..600 {
-        if is_true() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    panic!("{subject}");
 }
 
 #[test]
@@ -207,7 +175,7 @@ fn if_no_node_is_ready_the_balancer_still_passes_on_what_each_says() {
     fixture.postgres.kill();
     // The answer of a node: HAProxy's own is HTML.
     wait_until("a node says why it is not ready", || {
-        let answer = Client::new(fixture.balancer).get("/readyz");
+        let answer = Client::new(fixture.balancer.address()).get("/readyz");
         answer.status == 503 && answer.header("content-type") == Some("application/json")
     });
     wait_until("the balancer finds no node ready", || {

@@ -42,11 +42,24 @@ use tempfile::TempDir;
 /// Limit of every wait. Generous for slow machines; a passing test never reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Pause between two checks of a condition.
+const POLL_PAUSE: Duration = Duration::from_millis(50);
+
 /// The variable of a [`Builder`] with the path of a binary to execute.
 pub(crate) const BINARY: &str = "TEST_BINARY";
 
 /// Starts of a daemon whose port another process has.
 const MAX_STARTS: u32 = 200;
+
+/// Waits until a condition holds; `subject` names it in the panic message.
+#[track_caller]
+pub(crate) fn wait_until(subject: &str, mut is_true: impl FnMut() -> bool) {
+    let start = clock::now().mono;
+    while !is_true() {
+        assert!(clock::now().mono.since(start) < DEADLINE, "{subject}");
+        thread::sleep(POLL_PAUSE);
+    }
+}
 
 /// A token for `user`, valid for an hour, signed with `secret`.
 pub(crate) fn token(secret: &str, user: &str) -> String {

@@ -3,19 +3,16 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
 use redis::{FromRedisValue, cmd};
 
 use super::redis::Server;
+use super::wait_until;
 
 /// The name of the master.
 pub(crate) const SERVICE: &str = "main";
 /// The sentinel takes a silent server for dead after this many milliseconds.
 const DOWN_AFTER_MS: u32 = 500;
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
-const MAX_POLLS: u32 = 3000;
 
 /// Runs the sentinel until standard input closes: its other end is in the process of the tests alone.
 const RUN: &str = r#"
@@ -48,14 +45,18 @@ impl Watched {
             "--port {replica_port} --bind 127.0.0.1 --replicaof 127.0.0.1 {master_port}"
         ));
         let is_in_step = |info: String| info.contains("master_link_status:up");
-        wait_until(|| ask(replica_port, &["INFO", "replication"]).is_some_and(is_in_step));
+        wait_until("the replica is in step", || {
+            ask(replica_port, &["INFO", "replication"]).is_some_and(is_in_step)
+        });
         let sentinel = start_sentinel(sentinel_port, master_port);
         let knows_replica = |fields: Vec<String>| {
             let mut fields = fields.chunks(2);
             fields.any(|field| field == ["num-slaves", "1"])
         };
         let known = ["SENTINEL", "MASTER", SERVICE];
-        wait_until(|| ask(sentinel_port, &known).is_some_and(knows_replica));
+        wait_until("the sentinel knows the replica", || {
+            ask(sentinel_port, &known).is_some_and(knows_replica)
+        });
         Watched {
             master,
             replica,
@@ -92,15 +93,4 @@ pub(crate) fn ask<T: FromRedisValue>(port: u16, words: &[&str]) -> Option<T> {
     let mut connection = client.get_connection().ok()?;
     let mut command = cmd(words[0]);
     command.arg(&words[1..]).query(&mut connection).ok()
-}
-
-/// Waits until a condition holds.
-pub(crate) fn wait_until(mut is_true: impl FnMut() -> bool) {
-    for _ in 0..MAX_POLLS {
-        if is_true() {
-            return;
-        }
-        sleep(POLL_INTERVAL);
-    }
-    panic!("it never became true");
 }

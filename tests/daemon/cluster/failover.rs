@@ -6,7 +6,8 @@ use super::{Client, LOBBY};
 use crate::support::cluster::{Cluster, LONG_LEASE};
 use crate::support::postgres;
 use crate::support::redis::Server as Redis;
-use crate::support::sentinel::{SERVICE, Watched, ask, wait_until};
+use crate::support::sentinel::{SERVICE, Watched, ask};
+use crate::support::wait_until;
 
 /// The users that the roster of the current world lists, once all nodes have restated their rooms in it.
 fn listed(redis: u16, nodes: usize) -> Option<BTreeSet<String>> {
@@ -56,7 +57,9 @@ fn nodes_go_on_with_the_replica_that_a_sentinel_promotes() {
     }
     redis.master.kill();
     let everybody = Some(["alice", "bob", "carol"].map(str::to_owned).into());
-    wait_until(|| listed(redis.replica_port, 2) == everybody);
+    wait_until("the replica lists everybody", || {
+        listed(redis.replica_port, 2) == everybody
+    });
     // Each of them receives this next: nobody was seen to leave.
     alice.reaches("alice", &mut bob, "bob");
     carol.reaches("carol", &mut alice, "alice");

@@ -4,13 +4,12 @@ use serde_json::json;
 
 use super::LOBBY;
 use super::trio::Trio;
-use crate::support::Daemon;
 use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token};
 use crate::support::http::Client;
 use crate::support::postgres::Server as Postgres;
 use crate::support::redis;
-use crate::support::sentinel::wait_until;
 use crate::support::watcher::Watcher;
+use crate::support::{Daemon, wait_until};
 
 /// The status of a join on a node.
 fn join_status(node: &Daemon, user: &str) -> u16 {
@@ -21,7 +20,7 @@ fn join_status(node: &Daemon, user: &str) -> u16 {
 /// Waits until a user can join on each node.
 fn wait_for_joins(trio: &Trio) {
     for node in &trio.nodes {
-        wait_until(|| join_status(node, "alice") == 200);
+        wait_until("a user can join", || join_status(node, "alice") == 200);
     }
 }
 

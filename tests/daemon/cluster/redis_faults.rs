@@ -16,24 +16,28 @@ fn changes(watchers: &[Watcher]) -> Vec<usize> {
     watchers.iter().map(Watcher::changes).collect()
 }
 
+/// Waits until each node reports this of Redis, and answers 200.
+#[track_caller]
+fn all_are_ready(trio: &Trio, redis: &str) {
+    for node in &trio.nodes {
+        assert_eq!(readiness(node, redis), 200);
+    }
+}
+
 #[test]
 fn nobody_leaves_when_redis_is_killed_and_starts_empty() {
     let redis = Redis::start();
     let mut trio = Trio::start(Cluster::on(&redis, SHORT_LEASE));
     let before = changes(&trio.watchers);
     redis.kill();
-    for node in &trio.nodes {
-        assert_eq!(readiness(node, AWAY), 200);
-    }
+    all_are_ready(&trio, AWAY);
     // Users of one node still hear each other, and newcomers are refused.
     trio.watchers[1].receives(&trio.watchers[0], trio.watchers[0].send());
     let refused = Watcher::join(trio.nodes[0].http(), LOBBY, "alice");
     assert_eq!(refused.close_code(), 4000);
     trio.say(1, "carol");
     redis.restart();
-    for node in &trio.nodes {
-        assert_eq!(readiness(node, "ok"), 200);
-    }
+    all_are_ready(&trio, "ok");
     trio.settle();
     assert_eq!(changes(&trio.watchers), before);
 }
@@ -65,13 +69,9 @@ fn nobody_leaves_when_redis_stops_past_the_lease_and_resumes() {
     let trio = Trio::start(Cluster::on(&redis, SHORT_LEASE));
     let before = changes(&trio.watchers);
     redis.freeze();
-    for node in &trio.nodes {
-        assert_eq!(readiness(node, AWAY), 200);
-    }
+    all_are_ready(&trio, AWAY);
     redis.resume();
-    for node in &trio.nodes {
-        assert_eq!(readiness(node, "ok"), 200);
-    }
+    all_are_ready(&trio, "ok");
     trio.settle();
     assert_eq!(changes(&trio.watchers), before);
 }

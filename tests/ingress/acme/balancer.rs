@@ -1,58 +1,39 @@
 //! The examples of docs/run/certificates-several-machines.md: HAProxy in front of two nodes that request a certificate.
 
-use std::process::{Child, Command, Stdio};
-
 use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::client;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::shared::{LOADED, certificates, stop_attempts, wait_until};
+use super::shared::{LOADED, certificates, stop_attempts};
 use super::*;
 use crate::proxies::example_of;
+use crate::support::balancer::Haproxy;
 use crate::support::certificate::Authority;
 use crate::support::cluster::{Cluster, LONG_LEASE, cluster_token};
-use crate::support::log_fields;
+use crate::support::{log_fields, wait_until};
 
 const DOCUMENT: &str = "docs/run/certificates-several-machines.md";
 
 /// A client address that is not the balancer's.
 const CLIENT: &str = "127.0.0.2";
 
-/// A HAProxy, ended with the test.
-struct Haproxy(Child);
-
-impl Drop for Haproxy {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+/// Starts HAProxy with an example below a heading and other addresses, and waits until it listens at one of them.
+fn start_haproxy(
+    acme: &AcmeNetwork,
+    heading: &str,
+    addresses: &[(&str, String)],
+    listens: SocketAddr,
+) -> Haproxy {
+    let mut text = example_of(DOCUMENT, heading, "haproxy");
+    for (from, to) in addresses {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
     }
-}
-
-impl Haproxy {
-    /// Starts it with an example below a heading and other addresses, and waits until it listens at one of them.
-    fn start(
-        acme: &AcmeNetwork,
-        heading: &str,
-        addresses: &[(&str, String)],
-        listens: SocketAddr,
-    ) -> Haproxy {
-        let mut text = example_of(DOCUMENT, heading, "haproxy");
-        for (from, to) in addresses {
-            assert!(text.contains(from), "{from}");
-            text = text.replace(from, to);
-        }
-        let file = acme.place().join("haproxy.cfg");
-        fs::write(&file, text).unwrap();
-        let child = Command::new("haproxy")
-            .arg("-db")
-            .arg("-f")
-            .arg(file)
-            .stdin(Stdio::null())
-            .spawn();
-        let haproxy = Haproxy(child.expect("haproxy starts; install it"));
-        wait_until("haproxy listens", || TcpStream::connect(listens).is_ok());
-        haproxy
-    }
+    let file = acme.place().join("haproxy.cfg");
+    fs::write(&file, text).unwrap();
+    let haproxy = Haproxy::start(&file);
+    wait_until("haproxy listens", || TcpStream::connect(listens).is_ok());
+    haproxy
 }
 
 /// Two nodes with the settings below a heading, at ports that the kernel picks. All names lead to this host.
@@ -204,7 +185,7 @@ fn a_balancer_passes_challenges_on(over: &str, unused: &str) {
         ("10.0.0.11:80", http(0)),
         ("10.0.0.12:80", http(1)),
     ];
-    let _haproxy = Haproxy::start(acme, AT_NODES, &addresses, acme.tls);
+    let _haproxy = start_haproxy(acme, AT_NODES, &addresses, acme.tls);
     let _pebble = acme.open(&[(unused, json!(AcmeNetwork::unused_port()))]);
     nodes[0].signal("HUP");
     nodes[0].wait_for_log_of("a request by the reload", |line| {
@@ -258,7 +239,7 @@ fn a_balancer_with_a_certificate_verifies_those_of_the_nodes() {
         ("10.0.0.11:8443", nodes[0].all("https")[0].to_string()),
         ("10.0.0.12:8443", nodes[1].all("https")[0].to_string()),
     ];
-    let _haproxy = Haproxy::start(acme, AT_BALANCER, &addresses, listens);
+    let _haproxy = start_haproxy(acme, AT_BALANCER, &addresses, listens);
     fixture.are_served(listens, &authority.client());
     for (node, name) in nodes.iter().zip(["n1.example.org", "n2.example.org"]) {
         turn_over_tls_is_served(node.all("turn-tls")[0], name, &root);

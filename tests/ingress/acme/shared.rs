@@ -5,12 +5,11 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::{Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use super::*;
 use crate::support::cluster::{Cluster, LONG_LEASE};
-use crate::support::log_fields;
 use crate::support::postgres::Database;
+use crate::support::{log_fields, wait_until};
 
 pub(super) const LOADED: &str = "certificate loaded from the database";
 const REQUESTED: &str = "requesting a certificate";
@@ -37,15 +36,6 @@ pub(super) fn stop_attempts(database: &Database, http_first: bool) {
          WHERE lease_until = '-infinity' AND backoff IS NOT NULL RETURNING 'stopped'"
     );
     wait_until("no node orders", || database.sql(&sql) == "stopped");
-}
-
-pub(super) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = parlor::clock::now().mono;
-    while !condition() {
-        let waited = parlor::clock::now().mono.since(start);
-        assert!(waited < DEADLINE, "{what}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// The fingerprints of the certificates that a node has used, oldest first.
