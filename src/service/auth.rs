@@ -12,6 +12,13 @@ pub struct Caller {
     pub user: User,
 }
 
+impl Caller {
+    /// Whether the caller manages the room: as its owner or as an admin.
+    pub fn manages(&self, room: &Room) -> bool {
+        self.user.admin || room.owner_id.as_ref() == Some(&self.user.id)
+    }
+}
+
 /// A caller's relation to a room.
 #[derive(Debug, Clone)]
 pub struct RoomAccess {

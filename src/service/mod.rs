@@ -10,6 +10,7 @@ mod apply;
 mod auth;
 mod change_order;
 mod change_signals;
+mod chat;
 pub mod cluster;
 mod drain;
 mod event_metrics;
@@ -44,6 +45,7 @@ pub use app::App;
 pub use apply::Ended;
 pub use auth::{AuthError, Caller, RoomAccess, room_access};
 pub use change_order::ChangeOrder;
+pub use chat::DeleteMessageError;
 pub use cluster::{
     ListedConnection, ListedSession, NodeAnswers, NodeDescription, NodeSessions, Revocation,
 };

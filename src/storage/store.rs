@@ -4,14 +4,11 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
-use super::error::{
-    BanError, ChangeError, CreateError, InviteError, JoinError, MessageError, StoreError,
-};
+use super::error::{BanError, ChangeError, CreateError, InviteError, JoinError, StoreError};
 use super::model::{
     ActiveGuest, ActiveInvite, Admission, Ban, BanOutcome, Changes, ClosedRoom, EndedMembership,
-    Invite, JoinGrant, Joined, LeaveOutcome, Membership, Message, NewBan, NewInvite, NewMessage,
-    NewRoom, NewUser, Participant, Person, Preview, RemovedUser, RevocationList, Room, RoomChange,
-    RoomQuery, User,
+    Invite, JoinGrant, Joined, LeaveOutcome, Membership, NewBan, NewInvite, NewRoom, NewUser,
+    Participant, Person, Preview, RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
 };
 use super::postgres::{PostgresOptions, StoreLock};
 use super::{postgres, sqlite};
@@ -41,6 +38,8 @@ macro_rules! call {
         }
     };
 }
+
+mod messages;
 
 impl Store {
     /// Opens the store that the settings name: a PostgreSQL server, or the database file at `path`.
@@ -455,27 +454,6 @@ impl Store {
     /// they do not accumulate; revoked invites 30 days later. Guests who are authors of a message stay.
     pub async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
         call!(self.delete_expired(unix))
-    }
-
-    /// Stores a message of a participant. The room keeps the newest `keep` messages (0: all).
-    pub async fn post_message(
-        &self,
-        new: NewMessage,
-        keep: u32,
-        unix: u64,
-    ) -> Result<Message, MessageError> {
-        call!(self.post_message(new, keep, unix))
-    }
-
-    /// Returns the last `limit` messages of a room, or the last ones before the message `before`; oldest
-    /// first.
-    pub async fn messages(
-        &self,
-        room_id: &str,
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<Message>, StoreError> {
-        call!(self.messages(room_id, before, limit))
     }
 
     #[cfg(test)]

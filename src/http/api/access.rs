@@ -61,7 +61,7 @@ fn may_enter(access: &RoomAccess, room: &Room) -> bool {
 
 /// The owner and admins manage a room. The caller may see the room.
 pub(super) fn require_owner(caller: &Caller, room: &Room) -> Result<(), Error> {
-    if caller.user.admin || room.owner_id.as_ref() == Some(&caller.user.id) {
+    if caller.manages(room) {
         Ok(())
     } else {
         Err(Error::forbidden(

@@ -1,15 +1,15 @@
-//! `GET` and `POST …/messages`: the text chat of a room's participants.
+//! `GET` and `POST …/messages`, `DELETE …/messages/{message}`: the text chat of a room's participants.
 
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 
-use super::access::open_room;
-use super::errors::{not_a_participant, too_many_requests};
+use super::access::{open_room, visible_room};
+use super::errors::{not_a_participant, room_closed, too_many_requests};
 use super::parameters::{page_size, require_json};
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
-use crate::service::RoomAccess;
+use crate::service::{DeleteMessageError, RoomAccess};
 use crate::storage::{MAX_MESSAGE_CHARS, Message, MessageError, NewMessage, Room, utc};
 
 /// Messages on one page.
@@ -64,6 +64,21 @@ pub(super) async fn write(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::CREATED, &message_json(&written)))
 }
 
+/// Deletes a message. Only the room's owner and admins may do so in a closed room.
+pub(super) async fn delete(request: Request) -> Result<Response, Error> {
+    let id = request.param("room");
+    let access = request.access(id).await?;
+    let room = visible_room(&access, id)?;
+    if room.closed_at.is_some() && !access.caller.manages(&room) {
+        return Err(room_closed());
+    }
+    // Ids begin at 1: text that is not a number names no message.
+    let message = request.param("message").parse().unwrap_or(0);
+    request.app.delete_message(&access, &room, message).await?;
+    let answer = value!({ "success": true, "message": "Message deleted" });
+    Ok(json(StatusCode::OK, &answer))
+}
+
 /// The caller as a participant of an open room. The store checks again for each write.
 async fn participant_room(request: &Request) -> Result<(RoomAccess, Room), Error> {
     let id = request.param("room");
@@ -96,6 +111,19 @@ impl From<MessageError> for Error {
             MessageError::NotAMember => not_a_participant(),
             MessageError::Author(refusal) => refusal.into(),
             MessageError::Store(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<DeleteMessageError> for Error {
+    fn from(error: DeleteMessageError) -> Error {
+        match error {
+            DeleteMessageError::NotAMember => not_a_participant(),
+            DeleteMessageError::NoSuchMessage => Error::not_found("The room has no such message"),
+            DeleteMessageError::NotTheAuthor => Error::forbidden(
+                "Only the author of a message, the room's owner and admins may delete it",
+            ),
+            DeleteMessageError::Store(fault) => fault.into(),
         }
     }
 }

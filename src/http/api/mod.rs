@@ -55,6 +55,11 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(post.clone(), "/api/rooms/{room}/messages", |r| {
             Box::pin(messages::write(r))
         }),
+        Route::new(
+            Method::DELETE,
+            "/api/rooms/{room}/messages/{message}",
+            |r| Box::pin(messages::delete(r)),
+        ),
         Route::new(post.clone(), "/api/rooms/{room}/join", |r| {
             Box::pin(membership::join(r))
         }),

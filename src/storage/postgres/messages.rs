@@ -1,6 +1,6 @@
-//! Writes and lists the chat messages of a room.
+//! Writes, lists and deletes the chat messages of a room.
 
-use super::call::{Parameters, READ, Text, WRITE, time};
+use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
 use crate::storage::rows::message;
 use crate::storage::{Message, MessageError, NewMessage, StoreError};
@@ -60,5 +60,27 @@ impl Database {
         let mut found = self.query(READ, sql, parameters, message).await?;
         found.reverse();
         Ok(found)
+    }
+
+    pub(crate) async fn message_author(
+        &self,
+        room_id: &str,
+        message: i64,
+    ) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT user_id FROM room_messages WHERE id = $2 AND room_id = $1";
+        self.query_opt(READ, sql, &[&Text(room_id), &message], |row| row.try_get(0))
+            .await
+    }
+
+    pub(crate) async fn delete_message(
+        &self,
+        room_id: &str,
+        message: i64,
+    ) -> Result<(), StoreError> {
+        let call = REPEATABLE_WRITE.without_doubt();
+        let sql = "DELETE FROM room_messages WHERE id = $2 AND room_id = $1";
+        self.query(call, sql, &[&Text(room_id), &message], |_| Ok(()))
+            .await?;
+        Ok(())
     }
 }

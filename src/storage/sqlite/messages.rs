@@ -1,6 +1,6 @@
-//! Writes and lists the chat messages of a room.
+//! Writes, lists and deletes the chat messages of a room.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
 use super::lookup::{active_user, is_member, room_by_id};
@@ -55,6 +55,38 @@ impl Database {
             let mut found: Vec<Message> = found.collect::<rusqlite::Result<_>>()?;
             found.reverse();
             Ok(found)
+        })
+        .await
+    }
+
+    pub(crate) async fn message_author(
+        &self,
+        room_id: &str,
+        message: i64,
+    ) -> Result<Option<String>, StoreError> {
+        let room_id = room_id.to_owned();
+        let sql = "SELECT user_id FROM room_messages WHERE id = ?2 AND room_id = ?1";
+        self.read(move |connection| {
+            connection
+                .prepare_cached(sql)?
+                .query_row((room_id, message), |row| row.get(0))
+                .optional()
+        })
+        .await
+    }
+
+    pub(crate) async fn delete_message(
+        &self,
+        room_id: &str,
+        message: i64,
+    ) -> Result<(), StoreError> {
+        let room_id = room_id.to_owned();
+        let sql = "DELETE FROM room_messages WHERE id = ?2 AND room_id = ?1";
+        self.write(move |connection| {
+            connection
+                .prepare_cached(sql)?
+                .execute((room_id, message))?;
+            Ok(Ok(()))
         })
         .await
     }

@@ -226,6 +226,16 @@ fn in_a_room(api: &mut Api<'_>, room: &str, owner: &Client, other: &Client) {
     api.try_it(other, &format!("POST {messages}"), message, 403);
     api.try_it(owner, &format!("GET {messages}?limit=1"), none(), 200);
     api.try_it(other, &format!("GET {messages}"), none(), 403);
+    let written = api.try_it(
+        owner,
+        &format!("POST {messages}"),
+        json!({"content": "x"}),
+        201,
+    );
+    let delete = format!("DELETE {messages}/{}", written["id"]);
+    api.try_it(other, &delete, none(), 403);
+    api.try_it(owner, &delete, none(), 200);
+    api.try_it(owner, &delete, none(), 404);
 }
 
 /// Invites, leaving and closing.
@@ -244,6 +254,7 @@ fn the_door(api: &mut Api<'_>, room: &str, owner: &Client, other: &Client) {
     api.try_it(owner, &format!("DELETE {room}"), none(), 200);
     api.try_it(owner, &format!("GET {room}"), none(), 410);
     api.try_it(owner, &format!("GET {room}/preview"), none(), 410);
+    api.try_it(other, &format!("DELETE {room}/messages/1"), none(), 410);
     let path = room.replace("/api/rooms/", "/api/ws/rooms/");
     api.try_it(owner, &format!("GET {path}"), none(), 426);
 }

@@ -3,23 +3,23 @@
 use super::*;
 
 /// A fixture with alice in the room `r1`.
-fn with_alice() -> (Fixture, Client) {
+pub(super) fn with_alice() -> (Fixture, Client) {
     alice_in(Fixture::new())
 }
 
-fn alice_in(fixture: Fixture) -> (Fixture, Client) {
+pub(super) fn alice_in(fixture: Fixture) -> (Fixture, Client) {
     fixture.room("r1", &[]);
     let alice = fixture.caller("alice");
     alice.post("/api/rooms/r1/join").ok();
     (fixture, alice)
 }
 
-fn write(client: &Client, room: &str, content: &str) -> Answer {
+pub(super) fn write(client: &Client, room: &str, content: &str) -> Answer {
     let body = json!({ "content": content });
     client.post_json(&format!("/api/rooms/{room}/messages"), &body)
 }
 
-fn contents(page: &Value) -> Vec<String> {
+pub(super) fn contents(page: &Value) -> Vec<String> {
     let messages = page["messages"].as_array().expect("a list").iter();
     messages.map(|message| text(&message["content"])).collect()
 }
