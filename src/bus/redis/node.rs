@@ -33,8 +33,9 @@ use state::{Control, Evicted, Flight, Inbox, Listing, Phase, Renewal, Restating}
 
 /// Members of a lost roster count as connected for this long.
 const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(10);
-/// Nodes that are listed, and have not restated their rooms, are waited for this long.
-const MAX_RESTATING: Duration = Duration::from_secs(120);
+/// Nodes that are listed, and have not restated their rooms, are waited for this long. A million members take about
+/// two minutes on two cores.
+const MAX_RESTATING: Duration = Duration::from_secs(600);
 /// Nodes begin to restate at a random time within this one, so that they do not all begin at once.
 const RESTATE_JITTER_MS: u64 = 1000;
 /// Rooms that a node restates at a time.

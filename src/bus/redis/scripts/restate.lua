@@ -36,15 +36,16 @@ for index = 7, #ARGV, 3 do
         end
     end
 end
+local number = is_changed and roster.next_number() or roster.number()
+local all = redis.call('HGETALL', roster.key)
 if is_changed then
-    local number = roster.next_number()
-    local lines = roster.lines(NODE)
+    local lines = roster.lines_of(all, NODE)
     for _, node in ipairs(roster.receivers) do
         if node ~= NODE then
             send(node, 't', 'restated', 'r', roster.room, 's', number, 'n', NODE, 'l', lines)
         end
     end
 end
-send(NODE, 't', 'snapshot', 'r', roster.room, 's', roster.number(), 'k', request, 'l', roster.lines())
+send(NODE, 't', 'snapshot', 'r', roster.room, 's', number, 'k', request, 'l', roster.lines_of(all))
 roster.close()
 return 'OK'

@@ -164,7 +164,11 @@ local function roster_of(room)
     -- Lines of "user node connection age", of one node or of all. With those of all come the awaited members, with the
     -- age since when they are awaited.
     function self.lines(node)
-        local all = redis.call('HGETALL', self.key)
+        return self.lines_of(redis.call('HGETALL', self.key), node)
+    end
+
+    -- As `lines`, from the fields and values of the roster.
+    function self.lines_of(all, node)
         local lines = {}
         for index = 1, #all, 2 do
             if string.sub(all[index], 1, 2) == 'u:' then
