@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::config::duration;
 use crate::service::Revocation;
-use crate::storage::{Ban, BanError, BanOutcome, NewBan, Room, User, utc};
+use crate::storage::{Ban, BanError, BanOutcome, Cause, NewBan, Room, User, utc};
 
 use super::context::Context;
 use super::ended_counts::{self, EndedCounts};
@@ -24,16 +24,17 @@ pub(super) async fn kick(
 ) -> Result<Response, Failure> {
     let room = room_lookup::open_room(context, room).await?;
     let user = user_lookup::person_in(context, &room, argument).await?;
+    let cause = Cause::default();
     let pause = context.config().rooms.kick_cooldown;
     let kicked = match context.server() {
         Some(server) => {
-            let kicked = server.app.kick(&room.id, &user.id).await?;
+            let kicked = server.app.kick(&room.id, &user.id, cause).await?;
             kicked.map(|(left, ended)| (left, Some(ended)))
         }
         None => {
             let unix = clock::now().unix;
             let until = unix.saturating_add(pause.as_secs());
-            let kicked = context.store().kick(&room.id, &user.id, until, unix);
+            let kicked = context.store().kick(&room.id, &user.id, until, cause, unix);
             kicked.await?.map(|left| (left, None))
         }
     };
@@ -72,7 +73,7 @@ pub(super) async fn ban(
         room_id: room.id.clone(),
         user_id: user.id.clone(),
         until,
-        reason: reason.clone(),
+        cause: Cause::new(None, reason.clone()).map_err(Failure::usage)?,
         keep_invite,
     };
     let outcome = match context.server() {
@@ -140,9 +141,15 @@ pub(super) async fn unban(
 ) -> Result<Response, Failure> {
     let room = room_lookup::any_room(context, room).await?;
     let banned = find_ban(context, &room, argument).await?;
+    let cause = Cause::default();
     let is_unbanned = match context.server() {
-        Some(server) => server.app.unban(&room.id, &banned.user_id).await?,
-        None => context.store().unban(&room.id, &banned.user_id).await?,
+        Some(server) => server.app.unban(&room.id, &banned.user_id, cause).await?,
+        None => {
+            let unban = context
+                .store()
+                .unban(&room.id, &banned.user_id, cause, clock::now().unix);
+            unban.await?
+        }
     };
     if !is_unbanned {
         return Err(not_banned(&room, argument));
@@ -266,7 +273,7 @@ fn room_and_user_json(room: &Room, user: &User) -> Value {
 
 fn ban_failure(error: BanError) -> Failure {
     match error {
-        BanError::Past | BanError::BadReason => Failure::usage(error),
+        BanError::Past => Failure::usage(error),
         error => Failure::new(error),
     }
 }

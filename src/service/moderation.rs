@@ -4,7 +4,7 @@ use super::app::App;
 use super::apply::Ended;
 use crate::bus::Event;
 use crate::clock;
-use crate::storage::{BanError, BanOutcome, LeaveOutcome, NewBan, StoreError};
+use crate::storage::{BanError, BanOutcome, Cause, LeaveOutcome, NewBan, StoreError};
 
 impl App {
     /// Removes a user from a room. `None` if there is no membership. The user may join again after
@@ -13,12 +13,13 @@ impl App {
         &self,
         room: &str,
         user: &str,
+        cause: Cause,
     ) -> Result<Option<(LeaveOutcome, Ended)>, StoreError> {
         let pause = self.settings().config.rooms.kick_cooldown.as_secs();
         let unix = clock::now().unix;
         let change = self
             .store
-            .kick(room, user, unix.saturating_add(pause), unix);
+            .kick(room, user, unix.saturating_add(pause), cause, unix);
         let event = |left: &LeaveOutcome| Event::Kicked {
             user: user.to_owned(),
             room: room.to_owned(),
@@ -29,12 +30,13 @@ impl App {
     }
 
     /// Ends a ban; false if there is none.
-    pub async fn unban(&self, room: &str, user: &str) -> Result<bool, StoreError> {
+    pub async fn unban(&self, room: &str, user: &str, cause: Cause) -> Result<bool, StoreError> {
+        let unix = clock::now().unix;
         let change = async {
             // Another program may have banned a member without ending the membership.
-            let admission = self.store.admission(room, user, clock::now().unix);
+            let admission = self.store.admission(room, user, unix);
             let generation = admission.await?.generation;
-            let is_unbanned = self.store.unban(room, user).await?;
+            let is_unbanned = self.store.unban(room, user, cause, unix).await?;
             Ok(is_unbanned.then_some(generation))
         };
         let event = |generation: &u64| Event::Unbanned {

@@ -48,7 +48,7 @@ const USERS: &[(&str, Kind)] = &[
     ("invite_id", Text),
 ];
 
-pub(super) const STAGES: [Stage; 8] = [
+pub(super) const STAGES: [Stage; 10] = [
     Stage {
         table: "users",
         columns: USERS,
@@ -65,6 +65,7 @@ pub(super) const STAGES: [Stage; 8] = [
             ("owner_id", Text),
             ("created_at", Time),
             ("closed_at", Time),
+            ("locked_at", Time),
         ],
         key_columns: 1,
         condition: "1 = 1",
@@ -126,6 +127,28 @@ pub(super) const STAGES: [Stage; 8] = [
             ("expires_at", Time),
         ],
         key_columns: 2,
+        condition: "1 = 1",
+    },
+    Stage {
+        table: "room_moderators",
+        columns: &[("room_id", Text), ("user_id", Text), ("created_at", Time)],
+        key_columns: 2,
+        condition: "1 = 1",
+    },
+    Stage {
+        table: "room_audit",
+        columns: &[
+            ("id", Integer),
+            ("room_id", Text),
+            ("at", Time),
+            ("action", Text),
+            ("actor_id", Text),
+            ("target_id", Text),
+            ("reason", Text),
+            ("until", Time),
+            ("value", Text),
+        ],
+        key_columns: 1,
         condition: "1 = 1",
     },
     // Orders and challenges are not copied: no process orders during a copy.

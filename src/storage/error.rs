@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::limits::MAX_REASON_CHARS;
 use super::utc;
 use crate::display_name;
 
@@ -154,6 +153,8 @@ pub enum JoinError {
     NoSuchRoom,
     #[error("the room is closed")]
     RoomClosed,
+    #[error("the room is locked: the owner and moderators unlock it")]
+    RoomLocked,
     #[error("the room is full")]
     RoomFull,
     #[error("the room is private; ask its owner for an invite")]
@@ -202,8 +203,31 @@ pub enum BanError {
     GuestElsewhere,
     #[error("the ban would have ended already: name a time that is yet to come")]
     Past,
-    #[error("a reason has 1 to {MAX_REASON_CHARS} characters, none of them a control character")]
-    BadReason,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The reason why a role was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoleError {
+    #[error("there is no such room")]
+    NoSuchRoom,
+    #[error("the room is closed")]
+    RoomClosed,
+    #[error("only the owner of the room does this, and it has another one now")]
+    NotOwner,
+    #[error("there is no such user")]
+    NoSuchUser,
+    #[error("a guest is never an owner or a moderator")]
+    Guest,
+    #[error("the user is disabled")]
+    UserDisabled,
+    #[error("the user is banned from this room")]
+    Banned,
+    #[error("a room keeps its owner: make another user the owner instead")]
+    LastOwner,
+    #[error("a user owns at most {0} open rooms")]
+    TooManyRooms(u32),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -215,6 +239,8 @@ pub enum InviteError {
     NoSuchRoom,
     #[error("the room is closed")]
     RoomClosed,
+    #[error("the room is locked: the owner and moderators unlock it")]
+    RoomLocked,
     #[error("the room is full")]
     RoomFull,
     #[error("the invite is wrong, used up or expired; ask for a new one")]

@@ -22,5 +22,11 @@ pub(super) const MAX_REVOKED_INVITES: u32 = 1000;
 /// How long a revoked invite stays, so that the server can report it as revoked.
 pub(super) const REVOKED_RETENTION_SECONDS: u64 = 30 * 24 * 3600;
 
+/// How long an entry of the audit stays.
+pub(super) const AUDIT_RETENTION_SECONDS: u64 = 366 * 24 * 3600;
+
+/// Maximum number of audit entries that a room keeps, the newest ones.
+pub(super) const MAX_AUDIT_ENTRIES: u32 = 10_000;
+
 /// The display name of a deleted user beside their messages.
 pub(super) const DELETED_USER_NAME: &str = "Deleted user";

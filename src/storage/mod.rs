@@ -18,7 +18,7 @@ pub mod utc;
 
 pub use copy::{CopyError, copy};
 pub use error::{
-    BanError, ChangeError, CreateError, InviteError, JoinError, MessageError, StoreError,
+    BanError, ChangeError, CreateError, InviteError, JoinError, MessageError, RoleError, StoreError,
 };
 pub use limits::*;
 pub use model::*;

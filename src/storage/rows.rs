@@ -1,8 +1,8 @@
 //! Decodes rows of both stores. The columns of a decoder have the same order in the SQL of both.
 
 use super::model::{
-    ActiveGuest, ActiveInvite, Admission, Ban, EndedMembership, Guest, Membership, Message,
-    Participant, Person, Removal, Room, TokenCutoff, User,
+    ActiveGuest, ActiveInvite, Admission, AuditEntry, Ban, EndedMembership, Guest, Membership,
+    Message, Participant, Person, Removal, Room, RoomRole, TokenCutoff, User,
 };
 
 /// The columns of a user; the table goes by `u`.
@@ -13,8 +13,13 @@ pub(super) const USER_COLUMNS: &str = "u.id, u.name, u.display_name, u.is_admin,
 pub(super) const USER_COLUMN_COUNT: usize = 12;
 
 /// The columns of a room; the table goes by `r`.
-pub(super) const ROOM_COLUMNS: &str =
-    "r.id, r.name, r.is_private, r.max_participants, r.owner_id, r.created_at, r.closed_at";
+pub(super) const ROOM_COLUMNS: &str = "r.id, r.name, r.is_private, r.max_participants, r.owner_id, r.created_at, r.closed_at, \
+    r.locked_at IS NOT NULL";
+
+/// Whether a member, `u` and `p`, owns the room or is an admin, and whether the owner named them a moderator.
+pub(super) const ROLE: &str = "u.is_admin OR EXISTS (
+        SELECT 1 FROM coworking_rooms r WHERE r.id = p.room_id AND r.owner_id = u.id),
+    EXISTS (SELECT 1 FROM room_moderators m WHERE m.room_id = p.room_id AND m.user_id = u.id)";
 
 /// A row of a store.
 pub(super) trait Columns {
@@ -74,13 +79,14 @@ pub(super) fn room_at<R: Columns>(row: &R, first: usize) -> Result<Room, R::Erro
         owner_id: row.value(first + 4)?,
         created_at: row.time(first + 5)?,
         closed_at: row.optional_time(first + 6)?,
+        locked: row.value(first + 7)?,
     })
 }
 
-/// Decodes an admission: eight columns, [`USER_COLUMNS`] and [`ROOM_COLUMNS`].
+/// Decodes an admission: nine columns, [`USER_COLUMNS`] and [`ROOM_COLUMNS`].
 pub(super) fn admission<R: Columns>(row: &R) -> Result<Admission, R::Error> {
     /// The number of columns before the user's columns.
-    const LEADING_COLUMNS: usize = 8;
+    const LEADING_COLUMNS: usize = 9;
     let (user_known, room_known): (bool, bool) = (row.value(0)?, row.value(1)?);
     let participant: bool = row.value(3)?;
     let kicked = row.optional_time(4)?.filter(|_| !participant);
@@ -95,6 +101,7 @@ pub(super) fn admission<R: Columns>(row: &R) -> Result<Admission, R::Error> {
         participant,
         generation: row.generation(7)?,
         ever_member: row.value(2)?,
+        moderator: row.value(8)?,
         removal,
         user: user_known
             .then(|| user_at(row, LEADING_COLUMNS))
@@ -111,6 +118,21 @@ pub(super) fn participant<R: Columns>(row: &R) -> Result<Participant, R::Error> 
         display_name: row.value(1)?,
         joined_at: row.time(2)?,
         guest: row.value(3)?,
+        role: role_at(row, 3)?,
+    })
+}
+
+/// Decodes a role: whether the user is a guest, is the owner or an admin, and is a moderator.
+fn role_at<R: Columns>(row: &R, first: usize) -> Result<RoomRole, R::Error> {
+    let (is_guest, is_moderator): (bool, bool) = (row.value(first)?, row.value(first + 2)?);
+    Ok(if row.value(first + 1)? {
+        RoomRole::Owner
+    } else if is_moderator {
+        RoomRole::Moderator
+    } else if is_guest {
+        RoomRole::Guest
+    } else {
+        RoomRole::Member
     })
 }
 
@@ -141,6 +163,22 @@ pub(super) fn ban<R: Columns>(row: &R) -> Result<Ban, R::Error> {
         reason: row.value(4)?,
         created_at: row.time(5)?,
         until: row.optional_time(6)?,
+        created_by: row.value(7)?,
+    })
+}
+
+pub(super) fn audit_entry<R: Columns>(row: &R) -> Result<AuditEntry, R::Error> {
+    Ok(AuditEntry {
+        id: row.value(0)?,
+        at: row.time(1)?,
+        action: row.value(2)?,
+        actor: row.value(3)?,
+        actor_name: row.value(4)?,
+        target: row.value(5)?,
+        target_name: row.value(6)?,
+        reason: row.value(7)?,
+        until: row.optional_time(8)?,
+        value: row.value(9)?,
     })
 }
 

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
-use super::error::{BanError, ChangeError, CreateError, InviteError, JoinError, StoreError};
+use super::error::{ChangeError, CreateError, InviteError, JoinError, StoreError};
 use super::model::{
-    ActiveGuest, ActiveInvite, Admission, Ban, BanOutcome, Changes, ClosedRoom, EndedMembership,
-    Invite, JoinGrant, Joined, LeaveOutcome, Membership, NewBan, NewInvite, NewRoom, NewUser,
-    Participant, Person, Preview, RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
+    ActiveGuest, ActiveInvite, Admission, Changes, ClosedRoom, EndedMembership, Invite, JoinGrant,
+    Joined, LeaveOutcome, Membership, NewInvite, NewRoom, NewUser, Participant, Person, Preview,
+    RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
 };
 use super::postgres::{PostgresOptions, StoreLock};
 use super::{postgres, sqlite};
@@ -40,6 +40,7 @@ macro_rules! call {
 }
 
 mod messages;
+mod moderation;
 
 impl Store {
     /// Opens the store that the settings name: a PostgreSQL server, or the database file at `path`.
@@ -380,33 +381,6 @@ impl Store {
         call!(self.end_expired_guests(unix))
     }
 
-    /// Ends a membership and rejects the user until `until`; `None` if there is no membership.
-    pub async fn kick(
-        &self,
-        room_id: &str,
-        user_id: &str,
-        until: u64,
-        unix: u64,
-    ) -> Result<Option<LeaveOutcome>, StoreError> {
-        call!(self.kick(room_id, user_id, until, unix))
-    }
-
-    /// Bans a user, member or not, and ends the membership if there is one. The invite that a guest
-    /// used is revoked, unless [`NewBan::keep_invite`] is set. A second ban replaces the first.
-    pub async fn ban(&self, new: NewBan, unix: u64) -> Result<BanOutcome, BanError> {
-        call!(self.ban(new, unix))
-    }
-
-    /// Ends a ban; false if there is none.
-    pub async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
-        call!(self.unban(room_id, user_id))
-    }
-
-    /// Returns the bans of a room that are in force at `unix`, newest first, at most `limit`.
-    pub async fn bans(&self, room_id: &str, unix: u64, limit: u32) -> Result<Vec<Ban>, StoreError> {
-        call!(self.bans(room_id, unix, limit))
-    }
-
     /// Creates an invite to an open room.
     pub async fn create_invite(&self, new: NewInvite) -> Result<Invite, InviteError> {
         call!(self.create_invite(new))
@@ -451,7 +425,7 @@ impl Store {
     }
 
     /// Deletes invites and bans that expired, and guests whose access expired, before `unix`, so that
-    /// they do not accumulate; revoked invites 30 days later. Guests who are authors of a message stay.
+    /// they do not accumulate; revoked invites 30 days later. Of the audit, a year stays, and 10,000 entries of a room. Guests who are authors of a message stay.
     pub async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
         call!(self.delete_expired(unix))
     }

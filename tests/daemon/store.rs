@@ -115,9 +115,11 @@ fn the_tables_have_the_names_of_the_existing_schema() {
     let expected = [
         "acme_values",
         "coworking_rooms",
+        "room_audit",
         "room_bans",
         "room_invites",
         "room_messages",
+        "room_moderators",
         "room_participants",
         "users",
     ];

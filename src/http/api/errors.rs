@@ -20,6 +20,14 @@ pub(super) fn room_closed() -> Error {
     Error::new(StatusCode::GONE, "room-closed", "The room is closed")
 }
 
+pub(super) fn room_locked() -> Error {
+    Error::new(
+        StatusCode::LOCKED,
+        "room-locked",
+        "The room is locked: ask somebody who is in it to let you in",
+    )
+}
+
 pub(super) fn not_for_this_room() -> Error {
     Error::new(
         StatusCode::FORBIDDEN,

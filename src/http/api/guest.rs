@@ -3,7 +3,9 @@
 use hyper::StatusCode;
 use serde::Deserialize;
 
-use super::errors::{invite_revoked, no_such_room, room_closed, too_many_from_address};
+use super::errors::{
+    invite_revoked, no_such_room, room_closed, room_locked, too_many_from_address,
+};
 use super::login;
 use super::membership::run_detached;
 use super::parameters::require_json;
@@ -74,6 +76,7 @@ impl From<InviteError> for Error {
             InviteError::Revoked => invite_revoked(),
             InviteError::NoSuchRoom => no_such_room(),
             InviteError::RoomClosed => room_closed(),
+            InviteError::RoomLocked => room_locked(),
             InviteError::RoomFull => Error::conflict("room-full", "The room is full"),
             InviteError::BadName => {
                 Error::bad_request(format!("A name needs {}", display_name::RULE))

@@ -23,6 +23,8 @@ pub struct Admission {
     pub participant: bool,
     /// The user is or was a member.
     pub ever_member: bool,
+    /// The owner has named the user a moderator.
+    pub moderator: bool,
     /// The number of memberships of the user in the room that have ended.
     pub generation: u64,
     /// The user was kicked or banned, and the room still rejects them.

@@ -1,8 +1,8 @@
 //! Kicks and bans.
 
 use super::memberships::LeaveOutcome;
+use super::moderation::Cause;
 use crate::storage::error::BanError;
-use crate::storage::limits::MAX_REASON_CHARS;
 
 /// The reason why a room still rejects a removed user. Times are Unix seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,26 +23,18 @@ pub struct NewBan {
     pub user_id: String,
     /// Unix seconds; `None`: permanent.
     pub until: Option<u64>,
-    pub reason: Option<String>,
+    pub cause: Cause,
     /// Whether the invite that the guest used stays valid.
     pub keep_invite: bool,
 }
 
 impl NewBan {
-    /// Checks the end and the reason of a ban that begins at `unix`.
+    /// Checks the end of a ban that begins at `unix`.
     pub(in crate::storage) fn check(&self, unix: u64) -> Result<(), BanError> {
-        if self.until.is_some_and(|until| until <= unix) {
-            return Err(BanError::Past);
+        match self.until {
+            Some(until) if until <= unix => Err(BanError::Past),
+            _ => Ok(()),
         }
-        let is_sound = |reason: &String| {
-            (1..=MAX_REASON_CHARS).contains(&reason.chars().count())
-                && !reason.trim().is_empty()
-                && !reason.chars().any(char::is_control)
-        };
-        if !self.reason.iter().all(is_sound) {
-            return Err(BanError::BadReason);
-        }
-        Ok(())
     }
 }
 
@@ -68,4 +60,6 @@ pub struct Ban {
     pub created_at: u64,
     /// Unix seconds; `None`: permanent.
     pub until: Option<u64>,
+    /// The moderator; `None`: an admin at the command line.
+    pub created_by: Option<String>,
 }

@@ -1,12 +1,16 @@
 //! Memberships: joins and leaves.
 
+use super::moderation::RoomRole;
+
 /// The source of the permission to join a private room, besides a membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JoinGrant {
     /// Public rooms, and private ones of which the user is a member.
     None,
-    /// A token that lists the room, or an admin's token.
+    /// A token that lists the room.
     Token,
+    /// The token of an admin.
+    Admin,
     /// An admin at the command line: also ends the cooldown after a kick.
     Operator,
     /// The text of an invite to the room.
@@ -42,6 +46,8 @@ pub struct Participant {
     /// Unix seconds.
     pub joined_at: u64,
     pub guest: bool,
+    /// Admins are owners.
+    pub role: RoomRole,
 }
 
 /// Everything that the relay must reject although a credential may still be valid.

@@ -7,6 +7,7 @@ mod changes;
 mod invites;
 mod memberships;
 mod messages;
+mod moderation;
 mod rooms;
 mod users;
 
@@ -17,5 +18,6 @@ pub use changes::*;
 pub use invites::*;
 pub use memberships::*;
 pub use messages::*;
+pub use moderation::*;
 pub use rooms::*;
 pub use users::*;

@@ -16,6 +16,8 @@ pub struct Room {
     pub created_at: u64,
     /// Unix seconds; a closed room stays closed.
     pub closed_at: Option<u64>,
+    /// Newcomers are rejected.
+    pub locked: bool,
 }
 
 /// A room to create.
@@ -68,4 +70,6 @@ pub struct Preview {
     pub room: Room,
     /// Whether a join would fail with `RoomFull`; never for a participant.
     pub full: bool,
+    /// Whether a join would fail with `RoomLocked`.
+    pub locked: bool,
 }

@@ -5,7 +5,7 @@ use super::database::Database;
 use super::rows::leave_at;
 use crate::storage::limits::MAX_REVOKED_INVITES;
 use crate::storage::rows::ban;
-use crate::storage::{Ban, BanError, BanOutcome, LeaveOutcome, NewBan, StoreError};
+use crate::storage::{Ban, BanError, BanOutcome, Cause, LeaveOutcome, NewBan, StoreError};
 
 impl Database {
     pub(crate) async fn kick(
@@ -13,12 +13,19 @@ impl Database {
         room_id: &str,
         user_id: &str,
         until: u64,
+        cause: Cause,
         unix: u64,
     ) -> Result<Option<LeaveOutcome>, StoreError> {
-        let sql =
-            "SELECT was_member, ever_member, elsewhere, next_generation FROM kick($1, $2, $3, $4)";
-        let parameters: Parameters<'_> =
-            &[&Text(room_id), &Text(user_id), &time(until), &time(unix)];
+        let sql = "SELECT was_member, ever_member, elsewhere, next_generation
+                   FROM kick($1, $2, $3, $4, $5, $6)";
+        let parameters: Parameters<'_> = &[
+            &Text(room_id),
+            &Text(user_id),
+            &time(until),
+            &time(unix),
+            &cause.actor().map(Text),
+            &cause.reason().map(Text),
+        ];
         self.query_opt(WRITE, sql, parameters, |row| leave_at(row, 0))
             .await
     }
@@ -27,16 +34,16 @@ impl Database {
         new.check(unix)?;
         let sql =
             "SELECT outcome, was_member, ever_member, elsewhere, next_generation, invite, revoked
-                   FROM ban($1, $2, $3, $4, $5, $6, $7)";
-        let reason = new.reason.as_deref();
+                   FROM ban($1, $2, $3, $4, $5, $6, $7, $8)";
         let parameters: Parameters<'_> = &[
             &Text(&new.room_id),
             &Text(&new.user_id),
-            &reason.map(Text),
+            &new.cause.reason().map(Text),
             &new.until.map(time),
             &new.keep_invite,
             &i64::from(MAX_REVOKED_INVITES),
             &time(unix),
+            &new.cause.actor().map(Text),
         ];
         let banned = self
             .query_one(REPEATABLE_WRITE, sql, parameters, |row| {
@@ -61,13 +68,23 @@ impl Database {
         })
     }
 
-    pub(crate) async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM room_bans WHERE room_id = $1 AND user_id = $2 RETURNING true";
-        let parameters: Parameters<'_> = &[&Text(room_id), &Text(user_id)];
-        let ended: Option<bool> = self
-            .query_opt(WRITE, sql, parameters, |row| row.try_get(0))
-            .await?;
-        Ok(ended.is_some())
+    pub(crate) async fn unban(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        cause: Cause,
+        unix: u64,
+    ) -> Result<bool, StoreError> {
+        let parameters: Parameters<'_> = &[
+            &Text(room_id),
+            &Text(user_id),
+            &cause.actor().map(Text),
+            &cause.reason().map(Text),
+            &time(unix),
+        ];
+        let sql = "SELECT unban($1, $2, $3, $4, $5)";
+        self.query_one(WRITE, sql, parameters, |row| row.try_get(0))
+            .await
     }
 
     pub(crate) async fn bans(
@@ -77,7 +94,7 @@ impl Database {
         limit: u32,
     ) -> Result<Vec<Ban>, StoreError> {
         let sql = "SELECT u.id, u.name, u.display_name, u.guest_until IS NOT NULL,
-                          b.reason, b.created_at, b.expires_at
+                          b.reason, b.created_at, b.expires_at, b.created_by
                    FROM room_bans b JOIN users u ON u.id = b.user_id
                    WHERE b.room_id = $1 AND (b.expires_at IS NULL OR b.expires_at > $2)
                    ORDER BY b.created_at DESC, u.id LIMIT $3";

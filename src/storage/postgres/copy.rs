@@ -53,6 +53,8 @@ impl Database {
                        SELECT greatest($1, max(id)) FROM room_messages) ids (last) WHERE last > 0";
         self.query(LONG_WRITE, sql, &[&last_message_id], |_| Ok(()))
             .await?;
+        let sql = "SELECT setval('room_audit_id_seq', max(id)) FROM room_audit HAVING count(*) > 0";
+        self.query(LONG_WRITE, sql, &[], |_| Ok(())).await?;
         // No server acts on the copy as on a change.
         for sql in ["DELETE FROM events", "DROP TABLE unfinished_copy"] {
             self.query(LONG_WRITE, sql, &[], |_| Ok(())).await?;

@@ -1,8 +1,10 @@
-//! Ends and deletes expired guests, invites and bans.
+//! Ends and deletes expired guests, invites, bans and audit entries.
 
 use super::call::{LONG_READ, LONG_WRITE, Parameters, time};
 use super::database::Database;
-use crate::storage::limits::REVOKED_RETENTION_SECONDS;
+use crate::storage::limits::{
+    AUDIT_RETENTION_SECONDS, MAX_AUDIT_ENTRIES, REVOKED_RETENTION_SECONDS,
+};
 use crate::storage::rows::ended_guest;
 use crate::storage::{EndedMembership, StoreError};
 
@@ -43,6 +45,14 @@ impl Database {
             .query_one(LONG_WRITE, sql, parameters, |row| row.try_get(0))
             .await?
         {}
+        let sql = "DELETE FROM room_audit WHERE at < $1 OR id IN (
+                       SELECT id FROM (
+                           SELECT id, row_number() OVER (PARTITION BY room_id ORDER BY id DESC) AS number
+                           FROM room_audit) numbered
+                       WHERE number > $2)";
+        let before = time(unix.saturating_sub(AUDIT_RETENTION_SECONDS));
+        let parameters: Parameters<'_> = &[&before, &i64::from(MAX_AUDIT_ENTRIES)];
+        self.query(LONG_WRITE, sql, parameters, |_| Ok(())).await?;
         Ok(())
     }
 }

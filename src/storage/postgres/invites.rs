@@ -48,6 +48,7 @@ impl Database {
         match outcome {
             "no-such-room" => InviteError::NoSuchRoom,
             "room-closed" => InviteError::RoomClosed,
+            "room-locked" => InviteError::RoomLocked,
             "room-full" => InviteError::RoomFull,
             "bad-invite" => InviteError::BadInvite,
             "revoked" => InviteError::Revoked,

@@ -18,6 +18,7 @@ impl Database {
         let (kind, invite) = match &grant {
             JoinGrant::None => ("none", None),
             JoinGrant::Token => ("token", None),
+            JoinGrant::Admin => ("admin", None),
             JoinGrant::Operator => ("operator", None),
             JoinGrant::Invite(text) => ("invite", Some(hash(text))),
         };
@@ -58,6 +59,7 @@ impl Database {
         match outcome {
             "no-such-room" => JoinError::NoSuchRoom,
             "room-closed" => JoinError::RoomClosed,
+            "room-locked" => JoinError::RoomLocked,
             "room-full" => JoinError::RoomFull,
             "not-invited" => JoinError::NotInvited,
             "bad-invite" => JoinError::BadInvite,
@@ -86,13 +88,15 @@ impl Database {
                     p.user_id IS NOT NULL AND p.left_at IS NULL,
                     CASE WHEN p.kicked_until > $3 THEN p.kicked_until END,
                     b.user_id IS NOT NULL, b.expires_at, coalesce(p.generation, 0),
+                m.user_id IS NOT NULL,
                     {USER_COLUMNS}, {ROOM_COLUMNS}
              FROM (SELECT $1::text AS room_id, $2::text AS user_id) requested
              LEFT JOIN users u ON u.id = requested.user_id
              LEFT JOIN coworking_rooms r ON r.id = requested.room_id
              LEFT JOIN room_participants p ON p.room_id = r.id AND p.user_id = u.id
              LEFT JOIN room_bans b ON b.room_id = r.id AND b.user_id = u.id
-                  AND (b.expires_at IS NULL OR b.expires_at > $3)"
+                  AND (b.expires_at IS NULL OR b.expires_at > $3)
+             LEFT JOIN room_moderators m ON m.room_id = r.id AND m.user_id = u.id"
         );
         let parameters: Parameters<'_> = &[&Text(room_id), &Text(user_id), &time(unix)];
         self.query_one(READ, &sql, parameters, admission).await

@@ -3,7 +3,7 @@
 use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, time};
 use super::database::Database;
 use super::rows::leave_at;
-use crate::storage::rows::{membership, participant};
+use crate::storage::rows::{ROLE, membership, participant};
 use crate::storage::{LeaveOutcome, Membership, Participant, StoreError};
 
 impl Database {
@@ -25,13 +25,15 @@ impl Database {
         room_id: &str,
         unix: u64,
     ) -> Result<Vec<Participant>, StoreError> {
-        let sql = "SELECT u.id, u.display_name, p.joined_at, u.guest_until IS NOT NULL
-                   FROM room_participants p JOIN users u ON u.id = p.user_id
-                   WHERE p.room_id = $1 AND p.left_at IS NULL AND u.disabled_at IS NULL
-                     AND (u.guest_until IS NULL OR u.guest_until > $2)
-                   ORDER BY p.joined_at, u.id";
+        let sql = format!(
+            "SELECT u.id, u.display_name, p.joined_at, u.guest_until IS NOT NULL, {ROLE}
+             FROM room_participants p JOIN users u ON u.id = p.user_id
+             WHERE p.room_id = $1 AND p.left_at IS NULL AND u.disabled_at IS NULL
+               AND (u.guest_until IS NULL OR u.guest_until > $2)
+             ORDER BY p.joined_at, u.id"
+        );
         let parameters: Parameters<'_> = &[&Text(room_id), &time(unix)];
-        self.query(READ, sql, parameters, participant).await
+        self.query(READ, &sql, parameters, participant).await
     }
 
     pub(crate) async fn memberships(&self, user_id: &str) -> Result<Vec<Membership>, StoreError> {

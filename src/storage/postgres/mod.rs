@@ -1,6 +1,6 @@
 //! The store on PostgreSQL, for several servers or an existing database. All SQL for PostgreSQL is in this module.
 //!
-//! Each operation is one call: a statement, or one of the functions in `functions_4.sql`. Row locks order
+//! Each operation is one call: a statement, or one of the functions in the files `functions_….sql`. Row locks order
 //! changes that belong together, and no lock is held while the server waits for parlor. Every call has a
 //! timeout here and a shorter one in the server. Changes by other processes come from the table `events`,
 //! which is polled.
@@ -21,6 +21,7 @@ mod lock;
 mod mark;
 mod memberships;
 mod messages;
+mod moderation;
 mod options;
 mod poll_requests;
 mod preview;

@@ -15,14 +15,20 @@ impl Database {
         unix: u64,
     ) -> Result<Preview, JoinError> {
         /// The number of columns before the room's columns.
-        const LEADING_COLUMNS: usize = 9;
+        const LEADING_COLUMNS: usize = 10;
         let sql = format!(
             "SELECT i.id IS NOT NULL, i.revoked_at IS NOT NULL, i.uses_left = 0,
                     b.user_id IS NOT NULL, b.expires_at,
                     CASE WHEN p.left_at IS NOT NULL AND p.kicked_until > $4 THEN p.kicked_until END,
                     p.user_id IS NOT NULL AND p.left_at IS NULL,
                     r.max_participants <= active_members(r.id, $4),
-                    r.id IS NOT NULL, {ROOM_COLUMNS}
+                    r.id IS NOT NULL,
+                    r.locked_at IS NOT NULL AND NOT (p.user_id IS NOT NULL AND p.left_at IS NULL)
+                        AND coalesce(r.owner_id <> requested.user_id, true)
+                        AND NOT EXISTS (SELECT 1 FROM users WHERE id = requested.user_id AND is_admin)
+                        AND NOT EXISTS (SELECT 1 FROM room_moderators m
+                                        WHERE m.room_id = r.id AND m.user_id = requested.user_id),
+                    {ROOM_COLUMNS}
              FROM (SELECT $1::text AS room_id, $2::text AS user_id, $3::bytea AS hash) requested
              LEFT JOIN coworking_rooms r ON r.id = requested.room_id
              LEFT JOIN room_invites i ON i.hash = requested.hash
@@ -62,7 +68,8 @@ impl Database {
             let is_member: bool = row.try_get(6)?;
             let is_full: Option<bool> = row.try_get(7)?;
             let full = is_full == Some(true) && !is_member;
-            Ok(Ok(Preview { room, full }))
+            let locked = row.try_get(9)?;
+            Ok(Ok(Preview { room, full, locked }))
         })
         .await?
     }

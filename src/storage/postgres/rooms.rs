@@ -49,6 +49,9 @@ impl Database {
                  ELSE NOT r.is_private OR $3 OR r.owner_id = $4 OR EXISTS (
                      SELECT 1 FROM room_participants p
                      WHERE p.room_id = r.id AND p.user_id = $4 AND p.left_at IS NULL)
+                     OR EXISTS (
+                     SELECT 1 FROM room_moderators m
+                     WHERE m.room_id = r.id AND m.user_id = $4)
                  END
              ORDER BY r.name LIMIT $5"
         );
@@ -85,6 +88,7 @@ impl Database {
             owner_id: new.owner_id,
             created_at: clock::now().unix,
             closed_at: None,
+            locked: false,
         };
         let sql = "SELECT create_room($1, $2, $3, $4, $5, $6, $7, $8)";
         let owner = room.owner_id.as_deref();

@@ -25,7 +25,7 @@ impl Columns for Row {
 /// The columns of a room where `result.room` is a room.
 pub(super) const ROOM_OF_RESULT: &str = "(result.room).id, (result.room).name, \
     (result.room).is_private, (result.room).max_participants, (result.room).owner_id, \
-    (result.room).created_at, (result.room).closed_at";
+    (result.room).created_at, (result.room).closed_at, (result.room).locked_at IS NOT NULL";
 
 /// Reads the result of a leave from the column `first` on.
 pub(super) fn leave_at(row: &Row, first: usize) -> Result<LeaveOutcome, Error> {

@@ -13,12 +13,12 @@ use crate::storage::StoreError;
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The schema that this version of parlor knows.
-pub(super) const CURRENT: i32 = 5;
+pub(super) const CURRENT: i32 = 6;
 
 /// The migrations and the schema that each results in. The numbers are those of SQLite's schemas, and 3 is the
 /// first for PostgreSQL. A step that was ever on the main branch is never edited; functions alone are replaced, by a
 /// step that drops those of the earlier ones. A step that parlor of the schema before cannot use sets `min_reader`.
-const STEPS: [(i32, &[&str]); 3] = [
+const STEPS: [(i32, &[&str]); 4] = [
     (
         3,
         &[include_str!("schema_3.sql"), include_str!("triggers_3.sql")],
@@ -32,7 +32,15 @@ const STEPS: [(i32, &[&str]); 3] = [
             include_str!("join_4.sql"),
         ],
     ),
-    (CURRENT, &[include_str!("schema_5.sql")]),
+    (5, &[include_str!("schema_5.sql")]),
+    (
+        CURRENT,
+        &[
+            include_str!("schema_6.sql"),
+            include_str!("functions_6.sql"),
+            include_str!("join_6.sql"),
+        ],
+    ),
 ];
 
 /// The key of the advisory lock of migrations: "prlr".

@@ -6,9 +6,10 @@ use super::database::Database;
 use super::invites;
 use super::lookup::{is_member, room_by_id, user_by_id};
 use super::memberships::end_membership;
+use super::moderation::Audit;
 use crate::storage::rows::ban;
 use crate::storage::utc;
-use crate::storage::{Ban, BanError, BanOutcome, LeaveOutcome, NewBan, StoreError};
+use crate::storage::{Ban, BanError, BanOutcome, Cause, LeaveOutcome, NewBan, StoreError};
 
 impl Database {
     pub(crate) async fn kick(
@@ -16,6 +17,7 @@ impl Database {
         room_id: &str,
         user_id: &str,
         until: u64,
+        cause: Cause,
         unix: u64,
     ) -> Result<Option<LeaveOutcome>, StoreError> {
         let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
@@ -30,6 +32,8 @@ impl Database {
                      WHERE room_id = ?1 AND user_id = ?2",
                 )?
                 .execute((&room_id, &user_id, utc::format(until)))?;
+            let audit = Audit::new("kick", &room_id, &cause).of(&user_id);
+            audit.insert(connection, unix)?;
             Ok(Ok(Some(left)))
         })
         .await
@@ -42,15 +46,17 @@ impl Database {
             }
             connection
                 .prepare_cached(
-                    "INSERT INTO room_bans (room_id, user_id, reason, created_at, expires_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5)
+                    "INSERT INTO room_bans (room_id, user_id, reason, created_by, created_at, expires_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                      ON CONFLICT DO UPDATE SET reason = excluded.reason,
-                         created_at = excluded.created_at, expires_at = excluded.expires_at",
+                         created_by = excluded.created_by, created_at = excluded.created_at,
+                         expires_at = excluded.expires_at",
                 )?
                 .execute((
                     &new.room_id,
                     &new.user_id,
-                    &new.reason,
+                    new.cause.reason(),
+                    new.cause.actor(),
                     utc::format(unix),
                     new.until.map(utc::format),
                 ))?;
@@ -61,6 +67,13 @@ impl Database {
                 Some(invite) if !new.keep_invite => invites::revoke(connection, invite, unix)?,
                 _ => false,
             };
+            // A ban ends the role.
+            connection
+                .prepare_cached("DELETE FROM room_moderators WHERE room_id = ?1 AND user_id = ?2")?
+                .execute((&new.room_id, &new.user_id))?;
+            let mut audit = Audit::new("ban", &new.room_id, &new.cause).of(&new.user_id);
+            audit.until = new.until;
+            audit.insert(connection, unix)?;
             Ok(Ok(BanOutcome {
                 left,
                 invite,
@@ -70,12 +83,22 @@ impl Database {
         .await
     }
 
-    pub(crate) async fn unban(&self, room_id: &str, user_id: &str) -> Result<bool, StoreError> {
-        let parameters = (room_id.to_owned(), user_id.to_owned());
+    pub(crate) async fn unban(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        cause: Cause,
+        unix: u64,
+    ) -> Result<bool, StoreError> {
+        let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
         self.write_without_timeout(move |connection| {
             let ended = connection
                 .prepare_cached("DELETE FROM room_bans WHERE room_id = ?1 AND user_id = ?2")?
-                .execute(parameters)?;
+                .execute((&room_id, &user_id))?;
+            if ended > 0 {
+                let audit = Audit::new("unban", &room_id, &cause).of(&user_id);
+                audit.insert(connection, unix)?;
+            }
             Ok(Ok(ended > 0))
         })
         .await
@@ -92,7 +115,7 @@ impl Database {
             connection
                 .prepare_cached(
                     "SELECT u.id, u.name, u.display_name, u.guest_until IS NOT NULL,
-                            b.reason, b.created_at, b.expires_at
+                            b.reason, b.created_at, b.expires_at, b.created_by
                      FROM room_bans b JOIN users u ON u.id = b.user_id
                      WHERE b.room_id = ?1 AND (b.expires_at IS NULL OR b.expires_at > ?2)
                      ORDER BY b.created_at DESC, u.id LIMIT ?3",

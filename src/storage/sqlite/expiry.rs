@@ -1,7 +1,9 @@
-//! Ends and deletes expired guests, invites and bans.
+//! Ends and deletes expired guests, invites, bans and audit entries.
 
 use super::database::Database;
-use crate::storage::limits::REVOKED_RETENTION_SECONDS;
+use crate::storage::limits::{
+    AUDIT_RETENTION_SECONDS, MAX_AUDIT_ENTRIES, REVOKED_RETENTION_SECONDS,
+};
 use crate::storage::rows::ended_guest;
 use crate::storage::utc;
 use crate::storage::{EndedMembership, StoreError};
@@ -52,6 +54,7 @@ impl Database {
     pub(crate) async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {
         let before = utc::format(unix);
         let revoked_before = utc::format(unix.saturating_sub(REVOKED_RETENTION_SECONDS));
+        let audited_before = utc::format(unix.saturating_sub(AUDIT_RETENTION_SECONDS));
         self.write_without_timeout(move |connection| {
             for forget in DELETE_EXPIRED {
                 connection.prepare_cached(forget)?.execute([&before])?;
@@ -59,6 +62,18 @@ impl Database {
             connection
                 .prepare_cached("DELETE FROM room_invites WHERE revoked_at < ?1")?
                 .execute([&revoked_before])?;
+            connection
+                .prepare_cached("DELETE FROM room_audit WHERE at < ?1")?
+                .execute([&audited_before])?;
+            connection
+                .prepare_cached(
+                    "DELETE FROM room_audit WHERE id IN (
+                         SELECT id FROM (
+                             SELECT id, row_number() OVER (PARTITION BY room_id ORDER BY id DESC) AS number
+                             FROM room_audit)
+                         WHERE number > ?1)",
+                )?
+                .execute([MAX_AUDIT_ENTRIES])?;
             Ok(Ok(()))
         })
         .await

@@ -137,6 +137,9 @@ impl Database {
                 Ok(room) => room,
                 Err(refusal) => return Ok(Err(refusal)),
             };
+            if room.locked {
+                return Ok(Err(InviteError::RoomLocked));
+            }
             if is_full(connection, &room, unix)? {
                 return Ok(Err(InviteError::RoomFull));
             }

@@ -9,7 +9,7 @@ use super::invites::{InviteUse, use_invite};
 use super::lookup::{active, is_full};
 use crate::storage::rows::{ROOM_COLUMNS, USER_COLUMNS, admission};
 use crate::storage::utc;
-use crate::storage::{Admission, JoinError, JoinGrant, Joined, Removal, Room, StoreError, User};
+use crate::storage::{Admission, JoinError, JoinGrant, Joined, Removal, StoreError};
 
 /// The query of an admission: by room, user and time.
 static ADMISSION: LazyLock<String> = LazyLock::new(|| {
@@ -18,13 +18,15 @@ static ADMISSION: LazyLock<String> = LazyLock::new(|| {
                 p.user_id IS NOT NULL AND p.left_at IS NULL,
                 iif(p.kicked_until > ?3, p.kicked_until, NULL),
                 b.user_id IS NOT NULL, b.expires_at, ifnull(p.generation, 0),
+                m.user_id IS NOT NULL,
                 {USER_COLUMNS}, {ROOM_COLUMNS}
          FROM (SELECT ?1 AS room_id, ?2 AS user_id) requested
          LEFT JOIN users u ON u.id = requested.user_id
          LEFT JOIN coworking_rooms r ON r.id = requested.room_id
          LEFT JOIN room_participants p ON p.room_id = r.id AND p.user_id = u.id
          LEFT JOIN room_bans b ON b.room_id = r.id AND b.user_id = u.id
-              AND (b.expires_at IS NULL OR b.expires_at > ?3)"
+              AND (b.expires_at IS NULL OR b.expires_at > ?3)
+         LEFT JOIN room_moderators m ON m.room_id = r.id AND m.user_id = u.id"
     )
 });
 
@@ -105,14 +107,23 @@ fn join(
     if open && found.participant {
         return Ok(Ok(Joined { room, generation }));
     }
+    let is_manager = found.moderator || room.owner_id.as_ref() == Some(&user.id);
     // Before errors that would reveal that the room exists.
-    if let Some(refusal) =
-        check_private_room(connection, &room, &user, found.ever_member, grant, unix)?
+    if room.private
+        && user.guest.is_none()
+        && !is_manager
+        && let Some(refusal) =
+            check_private_room(connection, &room.id, found.ever_member, grant, unix)?
     {
         return Ok(Err(refusal));
     }
     if !open {
         return Ok(Err(JoinError::RoomClosed));
+    }
+    let has_key =
+        is_manager || user.admin || matches!(grant, JoinGrant::Admin | JoinGrant::Operator);
+    if room.locked && !has_key {
+        return Ok(Err(JoinError::RoomLocked));
     }
     if is_full(connection, &room, unix)? {
         return Ok(Err(JoinError::RoomFull));
@@ -140,23 +151,20 @@ fn refusal(removal: Removal, grant: &JoinGrant, unix: u64) -> Option<JoinError> 
     }
 }
 
-/// Checks whether the user may enter a private room. An invite is used up only if it is needed. Users
+/// Checks whether somebody else than the owner and moderators may enter a private room. An invite is used up only if it is needed. Users
 /// who never were in the room get the error of a room that does not exist.
 fn check_private_room(
     connection: &Connection,
-    room: &Room,
-    user: &User,
+    room_id: &str,
     ever_member: bool,
     grant: &JoinGrant,
     unix: u64,
 ) -> rusqlite::Result<Option<JoinError>> {
-    let open = !room.private || user.guest.is_some() || room.owner_id.as_ref() == Some(&user.id);
     Ok(match grant {
-        _ if open => None,
-        JoinGrant::Token | JoinGrant::Operator => None,
+        JoinGrant::Token | JoinGrant::Admin | JoinGrant::Operator => None,
         JoinGrant::None if ever_member => Some(JoinError::NotInvited),
         JoinGrant::None => Some(JoinError::NoSuchRoom),
-        JoinGrant::Invite(text) => match use_invite(connection, Some(&room.id), text, unix)? {
+        JoinGrant::Invite(text) => match use_invite(connection, Some(room_id), text, unix)? {
             InviteUse::Accepted { .. } => None,
             InviteUse::Revoked => Some(JoinError::InviteRevoked),
             InviteUse::Invalid => Some(JoinError::BadInvite),

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::database::Database;
 use super::lookup::{ACTIVE_MEMBERS, is_member_anywhere};
-use crate::storage::rows::{Columns, membership, participant};
+use crate::storage::rows::{Columns, ROLE, membership, participant};
 use crate::storage::utc;
 use crate::storage::{EndedMembership, LeaveOutcome, Membership, Participant, StoreError};
 
@@ -29,7 +29,7 @@ impl Database {
     ) -> Result<Vec<Participant>, StoreError> {
         let parameters = (room_id.to_owned(), utc::format(unix));
         let sql = format!(
-            "SELECT u.id, u.display_name, p.joined_at, u.guest_until IS NOT NULL
+            "SELECT u.id, u.display_name, p.joined_at, u.guest_until IS NOT NULL, {ROLE}
              FROM {ACTIVE_MEMBERS} ORDER BY p.joined_at, u.id"
         );
         self.read(move |connection| {

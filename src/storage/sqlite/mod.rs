@@ -16,6 +16,7 @@ mod join;
 mod lookup;
 mod memberships;
 mod messages;
+mod moderation;
 mod open_files;
 mod preview;
 mod reader;

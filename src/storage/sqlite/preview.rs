@@ -6,7 +6,7 @@ use super::database::Database;
 use super::lookup::{is_full, is_member, removal, room_by_id};
 use crate::storage::invite_text::hash;
 use crate::storage::utc;
-use crate::storage::{JoinError, Preview, Removal};
+use crate::storage::{JoinError, Preview, Removal, Room};
 
 impl Database {
     pub(crate) async fn preview(
@@ -44,6 +44,7 @@ fn preview(
         Some(room) => room,
     };
     let mut full = is_full(connection, &room, unix)?;
+    let mut locked = room.locked;
     if let Some(user_id) = user_id {
         match removal(connection, room_id, user_id, unix)? {
             Some(Removal::Banned { until }) => return Ok(Err(JoinError::Banned { until })),
@@ -53,9 +54,24 @@ fn preview(
             }
             None => {}
         }
-        full &= !is_member(connection, room_id, user_id)?;
+        let is_member = is_member(connection, room_id, user_id)?;
+        full &= !is_member;
+        locked = locked && !is_member && !may_unlock(connection, &room, user_id)?;
     }
-    Ok(Ok(Preview { room, full }))
+    Ok(Ok(Preview { room, full, locked }))
+}
+
+/// Whether a user enters the room although it is locked: the owner, moderators and admins.
+fn may_unlock(connection: &Connection, room: &Room, user_id: &str) -> rusqlite::Result<bool> {
+    if room.owner_id.as_deref() == Some(user_id) {
+        return Ok(true);
+    }
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM users WHERE id = ?2 AND is_admin)
+                 OR EXISTS (SELECT 1 FROM room_moderators WHERE room_id = ?1 AND user_id = ?2)",
+        )?
+        .query_row((&room.id, user_id), |row| row.get(0))
 }
 
 /// Returns the reason why the invite is not valid for this room now, if any.

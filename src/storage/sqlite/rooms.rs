@@ -15,11 +15,13 @@ use crate::storage::{
 };
 use crate::token::{ROOM_ID_RULE, valid_room_id};
 
-/// Deletes the messages, invites, bans and the name of a room.
-const DELETE_ROOM_CONTENT: [&str; 4] = [
+/// Deletes the messages, invites, bans, moderators, audit and the name of a room.
+const DELETE_ROOM_CONTENT: [&str; 6] = [
     "DELETE FROM room_messages WHERE room_id = ?1",
     "DELETE FROM room_invites WHERE room_id = ?1",
     "DELETE FROM room_bans WHERE room_id = ?1",
+    "DELETE FROM room_moderators WHERE room_id = ?1",
+    "DELETE FROM room_audit WHERE room_id = ?1",
     "UPDATE coworking_rooms SET name = id WHERE id = ?1",
 ];
 
@@ -76,6 +78,9 @@ impl Database {
                  ELSE NOT is_private OR :admin OR owner_id = :user OR EXISTS (
                      SELECT 1 FROM room_participants p
                      WHERE p.room_id = r.id AND p.user_id = :user AND p.left_at IS NULL)
+                     OR EXISTS (
+                     SELECT 1 FROM room_moderators m
+                     WHERE m.room_id = r.id AND m.user_id = :user)
                  END
              ORDER BY name LIMIT :limit"
         );
@@ -109,6 +114,7 @@ impl Database {
                 owner_id: new.owner_id,
                 created_at: unix,
                 closed_at: None,
+                locked: false,
             };
             insert(connection, &room)?;
             Ok(Ok(room))
@@ -256,7 +262,7 @@ fn check_changed_room(
 }
 
 /// Returns the number of open rooms of this user.
-fn owned(connection: &Connection, user_id: &str) -> rusqlite::Result<u32> {
+pub(super) fn owned(connection: &Connection, user_id: &str) -> rusqlite::Result<u32> {
     connection
         .prepare_cached(
             "SELECT count(*) FROM coworking_rooms WHERE owner_id = ?1 AND closed_at IS NULL",

@@ -70,6 +70,9 @@ impl Database {
                      WHERE user_id = ?1 AND left_at IS NULL",
                 )?
                 .execute((&id, &now))?;
+            connection
+                .prepare_cached("DELETE FROM room_moderators WHERE user_id = ?1")?
+                .execute([&id])?;
             Ok(Ok(Some(removed)))
         })
         .await

@@ -23,7 +23,10 @@ async fn fill(fixture: &Fixture) {
     fixture.join("open", &alice).await.unwrap();
     fixture.join("open", "auth0|bob").await.unwrap();
     fixture.join("open", "gone").await.unwrap();
-    store.kick("open", &alice, NOW + 60, NOW).await.unwrap();
+    store
+        .kick("open", &alice, NOW + 60, Cause::default(), NOW)
+        .await
+        .unwrap();
     let guest = fixture.guest("small", NOW + 3600).await;
     fixture.join("small", &guest).await.unwrap();
     for number in 0..20 {
@@ -38,10 +41,27 @@ async fn fill(fixture: &Fixture) {
         room_id: "open".to_owned(),
         user_id: "gone".to_owned(),
         until: None,
-        reason: Some("noise".to_owned()),
+        cause: Cause::new(None, Some("noise".to_owned())).unwrap(),
         keep_invite: true,
     };
     store.ban(ban, NOW).await.unwrap();
+    let owner = RoleChange {
+        room_id: "small".to_owned(),
+        user_id: alice.clone(),
+        role: NewRole::Owner,
+        cause: Cause::new(Some(alice), Some("q\"\\ é".to_owned())).unwrap(),
+        as_owner: false,
+    };
+    let moderator = RoleChange {
+        user_id: "auth0|bob".to_owned(),
+        role: NewRole::Moderator,
+        ..owner.clone()
+    };
+    for change in [owner, moderator] {
+        store.set_role(change, NOW).await.unwrap();
+    }
+    let locked = store.lock_room("small", true, Cause::default(), NOW);
+    locked.await.unwrap();
     let invite = fixture.invite("small", Some(7)).await;
     store.revoke_invite(None, &invite.id, NOW).await.unwrap();
     store.disable_user("auth0|bob", NOW).await.unwrap();
@@ -94,6 +114,14 @@ async fn a_store_is_copied_to_postgres_and_back() {
     };
     let posted = there.store.post_message(message, 0, NOW).await.unwrap();
     assert!(posted.id > last[0].id);
+    let audit = back.store.audit("small", None, 10).await.unwrap();
+    assert_eq!(source.store.audit("small", None, 10).await, Ok(audit));
+    for fixture in [&there, &back] {
+        let unlocked = fixture
+            .store
+            .lock_room("small", false, Cause::default(), NOW);
+        assert!(!unlocked.await.unwrap().locked);
+    }
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ async fn expired_bans_and_bans_of_expired_guests_are_deleted(fixture: Fixture) {
             room_id: "r".to_owned(),
             user_id: user.clone(),
             until,
-            reason: None,
+            cause: Cause::default(),
             keep_invite: true,
         };
         fixture.store.ban(ban, NOW).await.unwrap();

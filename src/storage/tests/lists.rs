@@ -110,7 +110,10 @@ async fn a_preview_shows_a_room_and_uses_no_invite_up(fixture: Fixture) {
     assert_eq!(preview(None, Some(text)).await, Err(JoinError::BadInvite));
     assert_eq!(preview(None, None).await, Ok(true));
     assert_eq!(preview(Some(&alice), None).await, Ok(false));
-    store.kick("r", &alice, NOW + 30, NOW).await.unwrap();
+    store
+        .kick("r", &alice, NOW + 30, Cause::default(), NOW)
+        .await
+        .unwrap();
     let kicked = Err(JoinError::Kicked { wait: 30 });
     assert_eq!(preview(Some(&alice), None).await, kicked);
     assert_eq!(
@@ -215,7 +218,7 @@ async fn bans_replace_each_other_and_tell_how_the_guest_came(fixture: Fixture) {
         room_id: "r".to_owned(),
         user_id: user.to_owned(),
         until,
-        reason: Some(reason.to_owned()),
+        cause: Cause::new(None, Some(reason.to_owned())).unwrap(),
         keep_invite: false,
     };
     let banned = store
@@ -233,8 +236,14 @@ async fn bans_replace_each_other_and_tell_how_the_guest_came(fixture: Fixture) {
     assert_eq!((bans.len(), bans[0].until), (1, None));
     assert_eq!(bans[0].reason.as_deref(), Some("more noise"));
     assert_eq!((bans[0].created_at, bans[0].guest), (NOW + 1, true));
-    assert_eq!(store.unban("r", &guest).await, Ok(true));
-    assert_eq!(store.unban("r", &guest).await, Ok(false));
+    assert_eq!(
+        store.unban("r", &guest, Cause::default(), NOW).await,
+        Ok(true)
+    );
+    assert_eq!(
+        store.unban("r", &guest, Cause::default(), NOW).await,
+        Ok(false)
+    );
     let admin = NewUser {
         name: "admin".to_owned(),
         admin: true,
@@ -275,7 +284,7 @@ async fn lists_name_rooms_people_and_times(fixture: Fixture) {
         room_id: "r".to_owned(),
         user_id: alice.clone(),
         until: Some(NOW + 60),
-        reason: Some("noise".to_owned()),
+        cause: Cause::new(None, Some("noise".to_owned())).unwrap(),
         keep_invite: false,
     };
     store.ban(ban, NOW).await.unwrap();
@@ -287,6 +296,7 @@ async fn lists_name_rooms_people_and_times(fixture: Fixture) {
         guest: false,
         reason: Some("noise".to_owned()),
         created_at: NOW,
+        created_by: None,
         until: Some(NOW + 60),
     };
     assert_eq!(ban, expected);

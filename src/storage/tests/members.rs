@@ -93,7 +93,7 @@ async fn the_revocations_of_some_subjects_are_their_part_of_all(fixture: Fixture
             room_id: room.to_owned(),
             user_id: "banned".to_owned(),
             until: None,
-            reason: None,
+            cause: Cause::default(),
             keep_invite: false,
         };
         fixture.store.ban(ban, NOW).await.unwrap();

@@ -33,6 +33,7 @@ mod invites;
 mod lists;
 mod members;
 mod model;
+mod moderation;
 mod names;
 mod races;
 mod tokens;

@@ -240,7 +240,7 @@ async fn nobody_joins_past_a_kick(fixture: Fixture) {
             async move {
                 // Until the first join has made a member.
                 while store
-                    .kick(&room, &kicked, NOW + 60, NOW)
+                    .kick(&room, &kicked, NOW + 60, Cause::default(), NOW)
                     .await
                     .unwrap()
                     .is_none()
@@ -273,7 +273,7 @@ async fn nobody_joins_past_a_ban(fixture: Fixture) {
                 room_id,
                 user_id: banned.clone(),
                 until: None,
-                reason: None,
+                cause: Cause::default(),
                 keep_invite: true,
             };
             async move {

@@ -12,7 +12,7 @@ use super::super::error::ServerName;
 use super::*;
 use crate::clock;
 use crate::credential::Subjects;
-use crate::storage::Changes;
+use crate::storage::{Cause, Changes};
 
 /// Limit of a wait; a passing test never reaches it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -71,7 +71,11 @@ async fn an_event_has_the_names_and_generations_of_the_change() {
     fixture.room("r", false, None).await;
     fixture.store.provision("a", None).await.unwrap();
     fixture.join("r", "a").await.unwrap();
-    fixture.store.kick("r", "a", NOW + 1, NOW).await.unwrap();
+    fixture
+        .store
+        .kick("r", "a", NOW + 1, Cause::default(), NOW)
+        .await
+        .unwrap();
     let join = fixture.store.join("r", "a", JoinGrant::Operator, NOW);
     join.await.unwrap();
     fixture.store.leave("r", "a", NOW).await.unwrap();
@@ -327,6 +331,16 @@ async fn raw_changes_report_the_rows_before_and_after_them() {
         ("UPDATE room_bans SET user_id = 'b'", "a@r b@r"),
         ("UPDATE room_bans SET room_id = 's'", "b@r b@s"),
         (
+            "INSERT INTO room_moderators (room_id, user_id) VALUES ('r', 'a')",
+            "a@r",
+        ),
+        ("UPDATE room_moderators SET user_id = 'b'", "a@r b@r"),
+        ("DELETE FROM room_moderators", "b@r"),
+        (
+            "UPDATE coworking_rooms SET locked_at = now() WHERE id = 'r'",
+            "@r",
+        ),
+        (
             "UPDATE users SET id = 'used' WHERE id = 'unused'",
             "unused used",
         ),
@@ -335,6 +349,7 @@ async fn raw_changes_report_the_rows_before_and_after_them() {
             "@q @r",
         ),
         ("TRUNCATE room_bans", "everything"),
+        ("TRUNCATE room_moderators", "everything"),
         ("TRUNCATE room_participants", "everything"),
         ("TRUNCATE events", "everything"),
         ("TRUNCATE users CASCADE", "everything"),

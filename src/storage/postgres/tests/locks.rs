@@ -8,8 +8,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::storage::{
-    BanError, CreateError, InviteError, JoinError, MessageError, NewBan, NewInvite, NewMessage,
-    NewRoom, Store,
+    BanError, Cause, ChangeError, CreateError, InviteError, JoinError, MessageError, NewBan,
+    NewInvite, NewMessage, NewRole, NewRoom, RoleChange, RoleError, Store,
 };
 
 /// Number of callers, and of changes by each.
@@ -60,7 +60,7 @@ impl Caller {
         let store = self.store.clone();
         let ((user_slot, user), (room_slot, room)) = (self.user(), self.room());
         let person = self.person();
-        match self.random.random_range(0..30) {
+        match self.random.random_range(0..32) {
             0..6 => {
                 let grant = match self.invites.last() {
                     Some((_, text)) if self.random.random() => JoinGrant::Invite(text.clone()),
@@ -74,14 +74,16 @@ impl Caller {
                 store.leave(&room, &person, NOW).await?;
             }
             8 => {
-                store.kick(&room, &person, NOW, NOW).await?;
+                store
+                    .kick(&room, &person, NOW, Cause::default(), NOW)
+                    .await?;
             }
             9..12 => {
                 let ban = NewBan {
                     room_id: room,
                     user_id: person,
                     until: Some(NOW + 60),
-                    reason: None,
+                    cause: Cause::default(),
                     keep_invite: false,
                 };
                 if let Err(BanError::Store(error)) = store.ban(ban, NOW).await {
@@ -89,7 +91,7 @@ impl Caller {
                 }
             }
             12 => {
-                store.unban(&room, &person).await?;
+                store.unban(&room, &person, Cause::default(), NOW).await?;
             }
             13 | 14 => {
                 store.delete_user(&user, NOW).await?;
@@ -150,6 +152,26 @@ impl Caller {
                     return Err(error);
                 }
             }
+            29 => {
+                let role = [NewRole::Owner, NewRole::Moderator, NewRole::Member];
+                let change = RoleChange {
+                    room_id: room,
+                    user_id: user,
+                    role: role[self.random.random_range(0..3)],
+                    cause: Cause::default(),
+                    as_owner: false,
+                };
+                if let Err(RoleError::Store(error)) = store.set_role(change, NOW).await {
+                    return Err(error);
+                }
+            }
+            30 => {
+                let locked = self.random.random();
+                let change = store.lock_room(&room, locked, Cause::default(), NOW);
+                if let Err(ChangeError::Store(error)) = change.await {
+                    return Err(error);
+                }
+            }
             28 => {
                 store.end_expired_guests(NOW + 60).await?;
             }
@@ -199,6 +221,8 @@ async fn changes_of_the_same_rows_never_deadlock() {
          CREATE TRIGGER pause BEFORE INSERT OR UPDATE OR DELETE ON parlor.room_invites
              FOR EACH ROW EXECUTE FUNCTION pause();
          CREATE TRIGGER pause BEFORE INSERT OR UPDATE OR DELETE ON parlor.room_bans
+             FOR EACH ROW EXECUTE FUNCTION pause();
+         CREATE TRIGGER pause BEFORE INSERT OR UPDATE OR DELETE ON parlor.room_moderators
              FOR EACH ROW EXECUTE FUNCTION pause();
          CREATE TRIGGER pause BEFORE INSERT OR UPDATE OR DELETE ON parlor.users
              FOR EACH ROW EXECUTE FUNCTION pause()",

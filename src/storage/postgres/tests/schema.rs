@@ -8,34 +8,34 @@ use crate::storage::{CopyError, copy};
 #[tokio::test]
 async fn a_newer_schema_is_refused_and_left_as_it_is() {
     let fixture = Fixture::postgres().await;
-    fixture.sql("UPDATE schema_version SET version = 6, min_reader = 6");
+    fixture.sql("UPDATE schema_version SET version = 7, min_reader = 7");
     let database = fixture.database.as_ref().unwrap();
     let newer = StoreError::NewerServerSchema {
         server: database.url(),
-        found: 6,
-        known: 5,
+        found: 7,
+        known: 6,
     };
     let refused = connect(database).await.err();
     assert_eq!(refused, Some(newer));
     let version = database.sql("SELECT version FROM parlor.schema_version");
-    assert_eq!(version, "6");
+    assert_eq!(version, "7");
 }
 
 #[tokio::test]
 async fn a_newer_schema_for_this_version_is_used_and_not_copied() {
     let fixture = Fixture::postgres().await;
     fixture.sql(
-        "UPDATE schema_version SET version = 6; ALTER TABLE room_bans ADD COLUMN severity integer",
+        "UPDATE schema_version SET version = 7; ALTER TABLE room_bans ADD COLUMN severity integer",
     );
     let database = fixture.database.as_ref().unwrap();
     let store = connect(database).await.unwrap();
     store.provision("alice", None).await.unwrap();
     let version = database.sql("SELECT version FROM parlor.schema_version");
-    assert_eq!(version, "6");
+    assert_eq!(version, "7");
     let newer = StoreError::NewerServerSchema {
         server: database.url(),
-        found: 6,
-        known: 5,
+        found: 7,
+        known: 6,
     };
     let empty = Fixture::new();
     for (source, target) in [(&store, &empty.store), (&empty.store, &store)] {
@@ -126,7 +126,8 @@ async fn functions_use_parlors_tables_with_any_search_path() {
     database.sql(
         "CREATE TABLE public.users (); CREATE TABLE public.coworking_rooms ();
          CREATE TABLE public.room_participants (); CREATE TABLE public.room_messages ();
-         CREATE TABLE public.room_invites (); CREATE TABLE public.room_bans ()",
+         CREATE TABLE public.room_invites (); CREATE TABLE public.room_bans ();
+         CREATE TABLE public.room_moderators (); CREATE TABLE public.room_audit ()",
     );
     let calls = [
         ("create_user('a', 'a', 'A', NULL, false, now())", "done"),
@@ -167,6 +168,12 @@ async fn functions_use_parlors_tables_with_any_search_path() {
             "(ban('r', 'guest', NULL, NULL, false, 10, now())).revoked",
             "t",
         ),
+        ("unban('r', 'guest', 'a', 'reason', now())", "t"),
+        ("(lock_room('r', true, 'a', NULL, now())).outcome", "done"),
+        (
+            "(set_role('r', 'b', 'owner', true, 'a', NULL, 10, now())).former_owner",
+            "a",
+        ),
         ("(disable_user('b', now())).account.id", "b"),
         ("(delete_user('b', 'Deleted', now())).account.id", "b"),
         ("(close_room('r', now())).room.id", "r"),
@@ -190,6 +197,7 @@ async fn functions_use_parlors_tables_with_any_search_path() {
         let is_called = calls.iter().any(|(call, _)| call.contains(function));
         let helpers = [
             "active_members",
+            "add_audit",
             "inactive",
             "is_member_anywhere",
             "revoke_invite",
@@ -236,11 +244,57 @@ async fn a_database_of_schema_4_is_migrated_with_every_row() {
     every_row_is_migrated(4, &schema).await;
 }
 
+#[tokio::test]
+async fn a_database_of_schema_5_is_migrated_with_every_row() {
+    every_row_is_migrated(5, &SCHEMA_5).await;
+}
+
+const SCHEMA_5: [&str; 7] = [
+    include_str!("../schema_3.sql"),
+    include_str!("../triggers_3.sql"),
+    include_str!("../schema_4.sql"),
+    include_str!("../triggers_4.sql"),
+    include_str!("../functions_4.sql"),
+    include_str!("../join_4.sql"),
+    // Adds a column to the table with the version.
+    concat!(
+        "CREATE TABLE schema_version (version integer NOT NULL);",
+        include_str!("../schema_5.sql")
+    ),
+];
+
+/// A parlor of schema 5 beside newer ones calls these functions with the parameters that it knows.
+#[tokio::test]
+async fn calls_of_parlor_with_schema_5_stay_valid() {
+    let fixture = Fixture::postgres().await;
+    let reader = "SELECT min_reader FROM schema_version";
+    assert_eq!(fixture.number(reader), 5);
+    fixture.room("r", false, None).await;
+    let alice = fixture.user("alice").await;
+    fixture.join("r", &alice).await.unwrap();
+    let database = fixture.database.as_ref().unwrap();
+    for (call, expected) in [
+        ("SELECT was_member FROM kick($1, $2, now(), now())", "t"),
+        (
+            "SELECT outcome FROM ban($1, $2, NULL, NULL, false, 10, now())",
+            "done",
+        ),
+    ] {
+        let call = call
+            .replace("$1", "'r'")
+            .replace("$2", &format!("'{alice}'"));
+        let outcome = database.sql(&format!("SET search_path = parlor; {call}"));
+        assert_eq!(outcome, expected, "{call}");
+    }
+    assert_eq!(fixture.count("room_audit"), 2);
+}
+
 async fn every_row_is_migrated(version: u32, schema: &[&str]) {
     let database = server().create(None);
     database.sql(&format!(
         "CREATE SCHEMA parlor; SET search_path = parlor; {}
-         CREATE TABLE schema_version (version integer NOT NULL); INSERT INTO schema_version VALUES ({version});
+         CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL);
+         INSERT INTO schema_version VALUES ({version});
          INSERT INTO users (id, name, display_name) VALUES ('alice', 'alice', 'Alice');
          INSERT INTO coworking_rooms (id, name) VALUES ('r', 'Room');
          INSERT INTO room_participants (room_id, user_id) VALUES ('r', 'alice');

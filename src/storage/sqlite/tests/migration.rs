@@ -59,7 +59,7 @@ async fn every_row_is_migrated(dir: tempfile::TempDir) {
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 5);
+    assert_eq!(version, 6);
     let alice = fixture.found("alice").await.expect("alice");
     assert!(alice.admin && !alice.disabled);
     assert!(fixture.store.has_password("alice").await.unwrap());
@@ -122,20 +122,20 @@ async fn only_those_disabled_before_the_migration_have_ended_tokens() {
 #[test]
 fn a_schema_after_the_newest_is_refused_and_left_as_it_is() {
     let fixture = Fixture::new();
-    fixture.sql("PRAGMA user_version = 6");
+    fixture.sql("PRAGMA user_version = 7");
     let path = fixture.dir.path().join(FILE_NAME);
     let refused = Store::open(&path).err();
     let newer = StoreError::NewerSchema {
         path,
-        found: 6,
-        known: 5,
+        found: 7,
+        known: 6,
     };
     assert_eq!(refused, Some(newer));
     let version: u32 = fixture
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 6);
+    assert_eq!(version, 7);
 }
 
 #[tokio::test]
