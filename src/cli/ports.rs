@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_listen};
+use crate::config::{
+    self, Config, HTTPS_PORT, RelayMode, TlsMode, https_listen, plain_listen, turn_tls_listen,
+};
 
 use crate::admin::Response;
 
@@ -14,7 +17,19 @@ struct FirewallRule {
     protocol: &'static str,
     ports: String,
     addresses: Vec<SocketAddr>,
+    /// The hosts that must reach the port, unless it is open on this host only.
+    needed_by: NeededBy,
     why: &'static str,
+}
+
+/// The hosts that a firewall must let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum NeededBy {
+    Everyone,
+    /// The proxies in front (`http.trusted_proxies`).
+    Proxies(Vec<IpNet>),
+    /// The server that collects the metrics.
+    Prometheus,
 }
 
 pub(super) fn run(config: &Config) -> Response {
@@ -23,7 +38,7 @@ pub(super) fn run(config: &Config) -> Response {
         vec![
             rule.protocol.to_owned(),
             rule.ports.clone(),
-            rule.from().to_owned(),
+            rule.open_to(),
             rule.why.to_owned(),
         ]
     });
@@ -51,28 +66,70 @@ fn rules(config: &Config) -> Vec<FirewallRule> {
     let udp = "STUN, and TURN for clients that can send UDP";
     let tcp = "TURN for clients whose firewall blocks UDP";
     let tls = "TURN over TLS, for clients whose firewall blocks everything else";
-    let metrics = "metrics, unprotected: allow Prometheus only";
-    let mut all = by_port("tcp", &config.http.listen, web);
-    all.extend(by_port("tcp", &plain_listen(config), plain));
-    all.extend(by_port("udp", &turn.listen, udp));
-    all.extend(by_port("tcp", &turn.listen, tcp));
-    all.extend(by_port("tcp", &turn_tls_listen(config), tls));
+    let metrics = "metrics, unprotected";
+    let everyone = &NeededBy::Everyone;
+    let mut all = by_port("tcp", &config.http.listen, &needs_http(config), web);
+    all.extend(by_port(
+        "tcp",
+        &plain_listen(config),
+        &needs_plain_http(config),
+        plain,
+    ));
+    all.extend(by_port("udp", &turn.listen, everyone, udp));
+    all.extend(by_port("tcp", &turn.listen, everyone, tcp));
+    all.extend(by_port("tcp", &turn_tls_listen(config), everyone, tls));
     let second = config::discovery_pairs(turn).into_iter().flatten();
     let second = second.map(|address| SocketAddr::new(address.ip(), turn.alternate_port));
     let why = "STUN for NAT behavior discovery (RFC 5780)";
-    all.extend(by_port("udp", &second.collect::<Vec<_>>(), why));
+    all.extend(by_port("udp", &second.collect::<Vec<_>>(), everyone, why));
     all.extend((turn.mode == RelayMode::Ports).then(|| FirewallRule {
         protocol: "udp",
         ports: turn.relay_ports.to_string(),
         addresses: turn.listen.clone(),
+        needed_by: NeededBy::Everyone,
         why: "relayed media from peers",
     }));
-    all.extend(by_port("tcp", &config.admin.metrics_listen, metrics));
+    let listen = &config.admin.metrics_listen;
+    all.extend(by_port("tcp", listen, &NeededBy::Prometheus, metrics));
     all
 }
 
+/// Returns who connects to `http.listen`. Behind a proxy, these are clients too if ICE servers name the port.
+fn needs_http(config: &Config) -> NeededBy {
+    let https = https_listen(config);
+    let advertised = config::advertised_tls(config, &https, &turn_tls_listen(config));
+    let ports = advertised.iter().map(SocketAddr::port);
+    let port = config::advertised_port(ports, HTTPS_PORT);
+    let is_advertised = https.iter().any(|address| Some(address.port()) == port);
+    if is_advertised && !reaches_relay_by_proxy(config) {
+        NeededBy::Everyone
+    } else {
+        NeededBy::proxies(config)
+    }
+}
+
+/// Whether the host in ICE servers is that of `server.public_url`, which leads to the proxy. Nodes name themselves.
+fn reaches_relay_by_proxy(config: &Config) -> bool {
+    let url = config::public_url(config);
+    let is_named = url.is_some_and(|url| config::ice_host(config).as_ref() == Some(url.host()));
+    is_named && config.cluster.redis_url.is_none()
+}
+
+/// Returns who connects to `http.plain_listen`. An authority validates each name at the host that the name leads to.
+fn needs_plain_http(config: &Config) -> NeededBy {
+    match config.tls.mode {
+        TlsMode::Acme => NeededBy::Everyone,
+        _ => NeededBy::proxies(config),
+    }
+}
+
 /// Groups addresses by port: one rule per port.
-fn by_port(protocol: &'static str, listen: &[SocketAddr], why: &'static str) -> Vec<FirewallRule> {
+fn by_port(
+    protocol: &'static str,
+    listen: &[SocketAddr],
+    needed_by: &NeededBy,
+    why: &'static str,
+) -> Vec<FirewallRule> {
     let mut ports: BTreeMap<u16, Vec<SocketAddr>> = BTreeMap::new();
     for address in listen {
         ports.entry(address.port()).or_default().push(*address);
@@ -86,25 +143,34 @@ fn by_port(protocol: &'static str, listen: &[SocketAddr], why: &'static str) -> 
                 port => port.to_string(),
             },
             addresses,
+            needed_by: needed_by.clone(),
             why,
         })
         .collect()
 }
 
 impl FirewallRule {
-    /// Returns who must reach the port, by its addresses.
-    fn from(&self) -> &'static str {
-        if self.is_local() {
-            "this host only"
-        } else {
-            "everyone"
+    /// Returns who must reach the port, in words.
+    fn open_to(&self) -> String {
+        match &self.needed_by {
+            _ if self.is_local() => "this host only".to_owned(),
+            NeededBy::Everyone => "everyone".to_owned(),
+            NeededBy::Proxies(proxies) => {
+                let hosts: Vec<_> = proxies.iter().map(host).collect();
+                format!("trusted proxies only: {}", hosts.join(", "))
+            }
+            NeededBy::Prometheus => "Prometheus only".to_owned(),
         }
     }
 
+    /// Whether no other host needs the port.
     fn is_local(&self) -> bool {
-        self.addresses
-            .iter()
-            .all(|address| address.ip().is_loopback())
+        let mut addresses = self.addresses.iter();
+        let is_used_here = match &self.needed_by {
+            NeededBy::Proxies(proxies) => proxies.iter().all(|proxy| proxy.addr().is_loopback()),
+            _ => false,
+        };
+        is_used_here || addresses.all(|address| address.ip().is_loopback())
     }
 
     fn json(&self) -> Value {
@@ -117,15 +183,119 @@ impl FirewallRule {
             "ports": self.ports,
             "addresses": addresses.collect::<Vec<_>>(),
             "open": !self.is_local(),
+            "open_to": self.open_to(),
             "why": self.why,
         })
+    }
+}
+
+impl NeededBy {
+    fn proxies(config: &Config) -> NeededBy {
+        match &config.http.trusted_proxies[..] {
+            [] => NeededBy::Everyone,
+            proxies => NeededBy::Proxies(proxies.to_vec()),
+        }
+    }
+}
+
+/// Returns an address without the length of its prefix, or a network with it.
+fn host(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() {
+        net.addr().to_string()
+    } else {
+        net.to_string()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TlsMode;
+    use crate::config::{StoreUrl, TlsMode};
+
+    /// Returns who needs each TCP port of a node behind a balancer, with this change of its settings.
+    fn open_to(change: impl FnOnce(&mut Config)) -> Vec<(String, String)> {
+        let mut config = Config::default();
+        config.http.listen = vec!["10.0.0.11:8000".parse().unwrap()];
+        config.http.trusted_proxies = vec!["10.0.0.5/32".parse().unwrap()];
+        config.turn.mode = RelayMode::Internal;
+        config.turn.listen.clear();
+        config.server.public_url = Some("https://talk.example.org".to_owned());
+        change(&mut config);
+        let rules = rules(&config).into_iter();
+        rules
+            .map(|one| (one.ports.clone(), one.open_to()))
+            .collect()
+    }
+
+    fn row(port: &str, who: &str) -> (String, String) {
+        (port.to_owned(), who.to_owned())
+    }
+
+    #[test]
+    fn a_port_behind_a_balancer_is_open_to_the_balancer_only() {
+        let metrics = row("9641", "this host only");
+        let balancer = "trusted proxies only: 10.0.0.5";
+        assert_eq!(open_to(|_| {}), [row("8000", balancer), metrics.clone()]);
+        let several = open_to(|config| {
+            let more = [
+                "10.1.0.0/16".parse().unwrap(),
+                "fd00::5/128".parse().unwrap(),
+            ];
+            config.http.trusted_proxies.extend::<[IpNet; 2]>(more);
+        });
+        let all = row("8000", &format!("{balancer}, 10.1.0.0/16, fd00::5"));
+        assert_eq!(several, [all, metrics]);
+    }
+
+    #[test]
+    fn a_proxy_on_the_same_host_needs_no_open_port() {
+        let behind = open_to(|config| {
+            config.http.listen = vec!["0.0.0.0:8000".parse().unwrap()];
+            config.http.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        });
+        assert_eq!(behind[0], row("8000", "this host only"));
+    }
+
+    #[test]
+    fn metrics_on_another_address_are_open_to_prometheus_only() {
+        let listed = open_to(|config| {
+            config.admin.metrics_listen = vec!["10.0.0.11:9641".parse().unwrap()];
+        });
+        assert_eq!(listed[1], row("9641", "Prometheus only"));
+    }
+
+    #[test]
+    fn a_port_that_ice_servers_name_is_open_to_everyone() {
+        let https = |config: &mut Config| {
+            config.tls.mode = TlsMode::Acme;
+            config.http.listen = vec!["10.0.0.11:443".parse().unwrap()];
+            config.http.plain_listen = vec!["10.0.0.11:80".parse().unwrap()];
+            config.turn.tls_listen.clear();
+        };
+        let proxied = open_to(https);
+        assert_eq!(proxied[0], row("443", "trusted proxies only: 10.0.0.5"));
+        // The authority validates names that lead to the node.
+        assert_eq!(proxied[1], row("80", "everyone"));
+        let named = open_to(|config| {
+            https(config);
+            config.turn.public_host = Some("n1.example.org".to_owned());
+        });
+        assert_eq!(named[0], row("443", "everyone"));
+        let node = open_to(|config| {
+            https(config);
+            config.store.url = Some("postgres://db/parlor".parse::<StoreUrl>().unwrap());
+            config.cluster.redis_url = Some("redis://db".parse().unwrap());
+        });
+        assert_eq!(node[0], row("443", "everyone"));
+        let separate = open_to(|config| {
+            https(config);
+            config.http.listen = vec!["10.0.0.11:8443".parse().unwrap()];
+            config.turn.public_host = Some("n1.example.org".to_owned());
+            config.turn.tls_listen = vec!["10.0.0.11:443".parse().unwrap()];
+        });
+        assert_eq!(separate[0], row("8443", "trusted proxies only: 10.0.0.5"));
+        assert_eq!(separate[2], row("443", "everyone"));
+    }
 
     #[test]
     fn internal_mode_opens_no_relay_ports() {
