@@ -10,7 +10,7 @@
 //! | 3 · service | [`service`] |
 //! | 2 · adapters | [`relay`], [`ingress`], [`storage`], [`data_dir`], [`bus`] |
 //! | 1 · state machines | [`turn`], [`room`] |
-//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`net`], [`password`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`], [`url`] |
+//! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`net`], [`password`], [`plural`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`], [`url`] |
 
 pub mod acme;
 pub mod admin;
@@ -29,6 +29,7 @@ pub mod ingress;
 pub mod metrics;
 pub mod net;
 pub mod password;
+pub mod plural;
 pub mod public_key;
 pub mod rate;
 pub mod relay;

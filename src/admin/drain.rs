@@ -16,6 +16,7 @@ use super::framing::{self, MAX_RESPONSE_BYTES};
 use super::messages::DrainProgress;
 use super::response::Response;
 use crate::config::duration;
+use crate::plural::counted;
 
 /// Interval between two progress messages.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,11 +36,16 @@ pub(super) fn begin(context: &Context, limit: Duration) -> Result<Response, Fail
         "relays": relays,
         "timeout": limit.as_secs(),
     });
-    let text = format!(
-        "Draining: {connections} connections and {relays} relays left, {} at most",
-        duration::format(limit)
-    );
+    let text = draining(connections as u64, relays as u64, limit);
     Ok(Response::new(json, text))
+}
+
+/// Says what is left of a drain, and how long it may still take.
+pub fn draining(connections: u64, relays: u64, left: Duration) -> String {
+    let connections = counted(connections, "connection");
+    let relays = counted(relays, "relay");
+    let left = duration::format(left);
+    format!("Draining: {connections} and {relays} left, {left} at most")
 }
 
 /// Sends the progress of the drain to a waiting client until the drain has ended.
@@ -69,5 +75,19 @@ pub(super) async fn stream_progress(
     if let Ok(connection) = connection.into_std() {
         // The kernel closes the connection when the process ends; the client waits for that.
         std::mem::forget(connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_connection_is_named_in_the_singular() {
+        let left = Duration::from_secs(60);
+        let text = draining(1, 0, left);
+        assert_eq!(text, "Draining: 1 connection and 0 relays left, 1m at most");
+        let text = draining(2, 1, left);
+        assert_eq!(text, "Draining: 2 connections and 1 relay left, 1m at most");
     }
 }

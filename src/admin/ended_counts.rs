@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::plural::counted;
 use crate::service::{Ended, Revocation};
 
 use super::context::Context;
 use super::nodes::with_silent;
-use super::response::{Response, counted_noun};
+use super::response::Response;
 
 /// The connections and relays that a change ended.
 pub(super) struct EndedCounts {
@@ -67,20 +68,20 @@ pub(super) fn with_counts(
     };
     json["connections"] = counts.total.connections.into();
     json["relays"] = counts.total.relays.into();
-    text.push_str(&format!(": {}", counted(counts.total)));
+    text.push_str(&format!(": {}", closed_and_freed(counts.total)));
     if !counts.nodes.is_empty() {
         json["nodes"] = counts.nodes_json();
     }
     for (name, ended) in &counts.nodes {
         if *ended != Ended::default() {
-            text.push_str(&format!("\n  {name}: {}", counted(*ended)));
+            text.push_str(&format!("\n  {name}: {}", closed_and_freed(*ended)));
         }
     }
     with_silent(Response::new(json, text), &counts.silent)
 }
 
-fn counted(ended: Ended) -> String {
-    let connections = counted_noun(ended.connections as u64, "connection");
-    let relays = counted_noun(ended.relays as u64, "relay");
+fn closed_and_freed(ended: Ended) -> String {
+    let connections = counted(ended.connections, "connection");
+    let relays = counted(ended.relays, "relay");
     format!("{connections} closed, {relays} freed")
 }

@@ -38,6 +38,7 @@ pub use command::{
     ServerCommand, SessionCommand, TokenCommand, TurnCommand, UserCommand,
 };
 pub use context::{Context, Reload, ServerContext};
+pub use drain::draining;
 pub use failure::{EXIT_FAILURE, EXIT_USAGE, Failure};
 pub use messages::DrainProgress;
 pub use response::{Body, Response};

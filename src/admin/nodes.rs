@@ -4,12 +4,13 @@ use std::iter;
 
 use serde_json::{Value, json};
 
+use crate::plural::counted;
 use crate::service::{NodeAnswers, NodeDescription};
 use crate::storage::utc;
 
 use super::context::{Context, ServerContext};
 use super::failure::Failure;
-use super::response::{Response, counted_noun};
+use super::response::Response;
 
 /// A node that answered.
 struct Answer {
@@ -65,9 +66,9 @@ impl Nodes {
             0 => String::new(),
             silent => format!("; without an answer: {silent}"),
         };
-        let nodes = counted_noun(self.answers.len() as u64, "node");
-        let connections = counted_noun(connections, "connection");
-        let relays = counted_noun(relays, "relay");
+        let nodes = counted(self.answers.len(), "node");
+        let connections = counted(connections, "connection");
+        let relays = counted(relays, "relay");
         format!("{nodes}: {connections}, {relays}{silent}")
     }
 

@@ -90,11 +90,3 @@ pub(super) fn yes_or_empty(truth: bool) -> String {
         String::new()
     }
 }
-
-/// A number with its noun, such as `1 relay` or `2 relays`.
-pub(super) fn counted_noun(number: u64, noun: &str) -> String {
-    match number {
-        1 => format!("1 {noun}"),
-        _ => format!("{number} {noun}s"),
-    }
-}

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::clock;
 use crate::config::{ReloadReport, duration};
+use crate::plural::counted;
 use crate::service::RedisState;
 use crate::storage::utc;
 use crate::turn::Transport;
@@ -83,7 +84,13 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
     };
     let redis = health.redis.map(|state| redis_text(state, lost_since));
     let number = |name: &str| json[name].to_string();
-    let count_text = |count: Option<i64>| count.map_or("?".to_owned(), |count| count.to_string());
+    let open = open_rooms.map_or("? open".to_owned(), |count| format!("{count} open"));
+    let members = participants.map_or("? members".to_owned(), |count| counted(count, "member"));
+    // The database counts for all nodes.
+    let (here, to_here) = match nodes {
+        Some(_) => (" on this node", " to this node"),
+        None => ("", ""),
+    };
     let since = duration::format(Duration::from_secs(uptime));
     let turn_tls = if turn_tls.is_empty() {
         "no (tls.mode is off)".to_owned()
@@ -110,22 +117,15 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
         ["Certificate", &certificate],
         ["Metrics", &join_addresses(&server.metrics)],
         ["Admin socket", &server.socket.display().to_string()],
-        [
-            "Rooms",
-            &format!("{} open, {} in use", count_text(open_rooms), rooms.len()),
-        ],
+        ["Rooms", &format!("{open}, {} in use{here}", rooms.len())],
         [
             "Participants",
-            &format!(
-                "{} members, {} connected",
-                count_text(participants),
-                connections.len()
-            ),
+            &format!("{members}, {} connected{to_here}", connections.len()),
         ],
         [
             "Relays",
             &format!(
-                "{} ({} over TCP, {} over TLS)",
+                "{} ({} over TCP, {} over TLS){here}",
                 sessions.len(),
                 number("relays_over_tcp"),
                 number("relays_over_tls")

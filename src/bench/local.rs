@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{Failure, Response};
 use crate::clock::{self, Mono};
+use crate::plural::counted;
 use crate::relay::descriptor_limit::raise_descriptor_limit;
 use crate::url::Transport;
 
@@ -194,7 +195,7 @@ impl Bench<'_> {
 
     fn allocate(&mut self, calls: usize, people: usize) -> Result<usize, Failure> {
         let pairs = pairs_of(people);
-        let text = format!("{calls} calls of {people}: allocating");
+        let text = format!("{} of {people}: allocating", counted(calls, "call"));
         let show = || self.progress.show(self.done(), &text);
         let (whole, _) = self.pool.allocate(calls, pairs, ALLOCATE_TIMEOUT, show)?;
         self.check_running()?;
@@ -215,7 +216,7 @@ impl Bench<'_> {
         };
         let (pid, port) = (self.server.pid(), self.server.address().port());
         let before = Sample::take(pid, port);
-        let text = format!("{calls} calls of {people}");
+        let text = format!("{} of {people}", counted(calls, "call"));
         let show = || self.progress.show(self.done(), &text);
         let stats = self.pool.run(calls, run, show)?;
         let usage = Sample::take(pid, port).since(&before);

@@ -9,6 +9,7 @@ use crate::config::{self, Diagnostic, Sources, ValueSource};
 
 use super::output::print;
 use crate::admin::{EXIT_USAGE, Failure, Response};
+use crate::plural::counted;
 
 /// Prints the result on standard output: here, problems are the response. The exit code is 2 if there is
 /// an error.
@@ -48,10 +49,6 @@ fn summary(file: Option<PathBuf>, problems: usize, warnings: usize) -> String {
     let what = match file {
         Some(path) => path.display().to_string(),
         None => "the configuration (no file)".to_owned(),
-    };
-    let counted = |count, what: &str| match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
     };
     match (problems, warnings) {
         (0, 0) => format!("{what} is valid"),

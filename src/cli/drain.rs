@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::admin::{self, DrainProgress, EXIT_FAILURE, Failure, Lifetime, SocketPaths, Target};
 use crate::config::Config;
@@ -80,11 +81,7 @@ impl Drop for ProgressDisplay {
 
 fn line(now: &DrainProgress, timeout: u64) -> String {
     let left = timeout.saturating_sub(now.seconds);
-    let left = crate::config::duration::format(std::time::Duration::from_secs(left));
-    format!(
-        "Draining: {} connections and {} relays left, {left} at most",
-        now.connections, now.relays
-    )
+    admin::draining(now.connections, now.relays, Duration::from_secs(left))
 }
 
 fn write(text: &str) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
+use crate::plural::counted;
 use crate::relay::RelayCollector;
 use crate::service::App;
 
@@ -69,7 +70,10 @@ fn log_watchdog(healthy: bool) {
 }
 
 fn status((rooms, participants): (i64, i64), allocations: u64) -> String {
-    format!("{rooms} rooms, {participants} participants, {allocations} allocations")
+    let rooms = counted(rooms, "room");
+    let participants = counted(participants, "participant");
+    let allocations = counted(allocations, "allocation");
+    format!("{rooms}, {participants}, {allocations}")
 }
 
 /// The watchdog interval of the service manager, if it has one.

@@ -121,7 +121,7 @@ fn the_service_manager_gets_start_status_and_stop() {
     assert_eq!(manager.wait_for("STATUS="), idle);
     let mut client = turn::Client::udp(daemon.turn(), "alice", None);
     client.allocated();
-    let busy = "0 rooms, 0 participants, 1 allocations";
+    let busy = "0 rooms, 0 participants, 1 allocation";
     assert_eq!(manager.wait_for("STATUS="), busy);
     assert_eq!(daemon.stop().code(), Some(0));
     manager.wait_for("STOPPING=1");

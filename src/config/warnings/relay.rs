@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use crate::config::value_source::Violation;
 use crate::config::{Config, RelayMode, tls};
+use crate::plural::counted;
 
 /// The metadata service of cloud providers, which returns keys of the machine.
 const CLOUD_METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
@@ -55,7 +56,10 @@ fn small_capacity(config: &Config) -> Option<Violation> {
     let ports = usize::from(turn.relay_ports.last - turn.relay_ports.first) + 1;
     let (most, quota) = (turn.max_allocations, turn.max_allocations_per_user as usize);
     if most > ports {
-        let text = format!("is {most}, but turn.relay_ports has only {ports} ports");
+        let text = format!(
+            "is {most}, but turn.relay_ports has only {}",
+            counted(ports, "port")
+        );
         return Some(Violation::with(
             "turn.max_allocations",
             &["turn.relay_ports"],
@@ -63,13 +67,18 @@ fn small_capacity(config: &Config) -> Option<Violation> {
         ));
     }
     let (key, has, bound) = match most {
-        0 => ("turn.relay_ports", format!("has {ports} ports"), ports),
+        0 => (
+            "turn.relay_ports",
+            format!("has {}", counted(ports, "port")),
+            ports,
+        ),
         most => ("turn.max_allocations", format!("is {most}"), most),
     };
     (quota >= bound).then(|| {
         let text = format!(
-            "{has}, and one user may hold {quota} allocations (turn.max_allocations_per_user): \
-             nothing would be left for anybody else"
+            "{has}, and one user may hold {} (turn.max_allocations_per_user): \
+             nothing would be left for anybody else",
+            counted(quota, "allocation")
         );
         Violation::with(key, QUOTA, text)
     })

@@ -2,6 +2,7 @@
 
 use crate::config::value_source::{ValueSource, Violation};
 use crate::config::{Config, ValueSources, file, secrets};
+use crate::plural::counted;
 use crate::secret::Secret;
 
 /// The length in bytes below which a TURN secret can be guessed.
@@ -12,9 +13,9 @@ pub(super) fn short_secrets(config: &Config) -> Vec<Violation> {
     turn_secrets(config)
         .filter(|(_, secret)| secret.expose().len() < MIN_TURN_SECRET_BYTES)
         .map(|(key, secret)| {
-            let bytes = secret.expose().len();
+            let bytes = counted(secret.expose().len(), "byte");
             let text = format!(
-                "has {bytes} bytes, so a client with a credential can guess it: \
+                "has {bytes}, so a client with a credential can guess it: \
                  `openssl rand -hex 32` makes a good one"
             );
             Violation::new(key, text)

@@ -25,7 +25,7 @@ fn a_drain_shows_progress_and_exits_0_when_no_relay_was_interrupted() {
         "{said}"
     );
     assert!(
-        shown.starts_with("Draining: 1 connections and 1 relays left, "),
+        shown.starts_with("Draining: 1 connection and 1 relay left, "),
         "{shown}"
     );
     assert_eq!(daemon.wait().code(), Some(0));
@@ -71,7 +71,7 @@ fn a_detached_drain_returns_at_once_and_continues() {
     assert!(response.status.success());
     let said = text(response.stdout);
     assert!(
-        said.starts_with("Draining: 1 connections and 1 relays left, "),
+        said.starts_with("Draining: 1 connection and 1 relay left, "),
         "{said}"
     );
     daemon.wait_for_log("\"draining\"");
