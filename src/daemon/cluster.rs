@@ -286,6 +286,7 @@ fn node_name(config: &Config) -> anyhow::Result<String> {
         return Ok(name.clone());
     }
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        _ if error.may_pass() => "check that it runs, and `cluster.redis_url`",
     let name = name.trim();
     if !is_node_name(name) {
         bail!("the name of this host, `{name}`, cannot be that of a node; set cluster.node");

@@ -49,20 +49,30 @@ pub enum StoreError {
     TimedOut { path: PathBuf, timeout: Duration },
     #[error("the database {} is closed", .0.display())]
     Closed(PathBuf),
-    #[error("the PostgreSQL server {server} cannot be reached: {reason}")]
+    #[error(
+        "the PostgreSQL server {server} cannot be reached: {reason}; check that it runs, and `store.url`"
+    )]
     ServerUnreachable { server: String, reason: String },
     #[error(
         "the PostgreSQL server {server} cannot be used: {reason}; {}",
         advice(reason)
     )]
     ServerRefused { server: String, reason: String },
-    #[error("the PostgreSQL server {server} did not answer within {} s", timeout.as_secs())]
+    #[error(
+        "the PostgreSQL server {server} did not answer within {} s; check its load, its disk, and what its log says",
+        timeout.as_secs()
+    )]
     ServerTimedOut { server: String, timeout: Duration },
-    #[error("the PostgreSQL server {0} takes no writes: it is a standby, or set to read-only")]
+    #[error(
+        "the PostgreSQL server {0} takes no writes: it is a standby, or set to read-only; name the primary server in \
+         `store.url`"
+    )]
     ServerReadOnly(String),
     #[error("the disk of the PostgreSQL server {0} is full; make room on it")]
     ServerFull(String),
-    #[error("the PostgreSQL server {server} cannot do that at the moment: {reason}")]
+    #[error(
+        "the PostgreSQL server {server} cannot do that at the moment: {reason}; try again later, and look at its log"
+    )]
     ServerBusy { server: String, reason: String },
     #[error(
         "another parlor uses the database {server} ({holder}); stop it, or name a database of its own in \
@@ -74,7 +84,7 @@ pub enum StoreError {
          with the settings of that store"
     )]
     UnfinishedCopy { database: String, origin: String },
-    #[error("the PostgreSQL server {server} failed: {reason}")]
+    #[error("the PostgreSQL server {server} failed: {reason}; its log may say more")]
     ServerFailed { server: String, reason: String },
     #[error(
         "the schema `parlor` at the PostgreSQL server {0} has tables that are not parlor's; use another database"

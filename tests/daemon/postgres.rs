@@ -159,6 +159,17 @@ fn a_signal_ends_a_start_that_waits() {
 }
 
 #[test]
+fn a_start_without_a_server_fails_in_one_sentence_that_says_what_to_do() {
+    let mut starting = Starting::on("postgres://parlor@127.0.0.1:1/parlor");
+    starting.wait_for(WAITS_FOR_SERVER);
+    let (code, log) = starting.ended();
+    assert_eq!(code, Some(1), "{log}");
+    let sentence = "error: the PostgreSQL server postgres://parlor@127.0.0.1:1/parlor cannot be reached: Connection \
+        refused (os error 111); check that it runs, and `store.url`";
+    assert_eq!(log, sentence);
+}
+
+#[test]
 fn a_start_waits_for_a_server_that_is_still_starting() {
     let server = crate::support::postgres::Server::start();
     let database = server.create(None);

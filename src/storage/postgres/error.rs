@@ -201,7 +201,11 @@ pub(super) fn describe(error: &tokio_postgres::Error) -> String {
             None => error.message().to_owned(),
         };
     }
-    let mut text = error.to_string();
+    let mut text = match error.source() {
+        // The sentence says already that there is no connection.
+        Some(cause) if is_io(error) => cause.to_string(),
+        _ => error.to_string(),
+    };
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();

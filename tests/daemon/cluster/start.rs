@@ -43,5 +43,8 @@ fn a_start_without_a_redis_server_fails_in_one_sentence_and_a_signal_ends_it() {
         sentence.starts_with("error: the Redis server redis+unix://"),
         "{log}"
     );
-    assert!(sentence.ends_with("check `cluster.redis_url`"), "{log}");
+    assert!(
+        sentence.ends_with("; check that it runs, and `cluster.redis_url`"),
+        "{log}"
+    );
 }
