@@ -16,6 +16,7 @@ pub use rooms::{InviteCommand, RoomCommand};
 pub use users::{PasswordFlags, UserCommand};
 pub use values::{Grant, Lifetime, PasswordHash};
 
+use super::status::{NOT_RELOADED, NOT_UPGRADED};
 use values::parse_lifetime;
 
 /// A command for the server. Without a server, the process that was started executes it on the
@@ -112,6 +113,15 @@ impl AdminCommand {
             _ => None,
         };
         tag.unwrap_or_default().replacen('-', " ", 1)
+    }
+
+    /// Says what follows from a refusal of the command, if that is not evident: a running server continues.
+    pub fn consequence_of_refusal(&self) -> Option<&'static str> {
+        match self {
+            AdminCommand::Server(ServerCommand::Reload) => Some(NOT_RELOADED),
+            AdminCommand::Server(ServerCommand::Upgrade) => Some(NOT_UPGRADED),
+            _ => None,
+        }
     }
 
     /// Returns whether the command changes nothing.

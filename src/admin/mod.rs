@@ -44,3 +44,4 @@ pub use messages::DrainProgress;
 pub use response::{Body, Response};
 pub use server::{Listener, serve};
 pub use socket::SocketError;
+pub use status::NOT_UPGRADED;

@@ -17,6 +17,10 @@ use super::failure::Failure;
 use super::nodes::{Nodes, with_silent};
 use super::response::Response;
 
+/// The last sentence of a refused reload and of a refused upgrade.
+pub(super) const NOT_RELOADED: &str = "the configuration was rejected: the old one stays in force";
+pub const NOT_UPGRADED: &str = "not upgraded: the server continues unchanged";
+
 pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
     let server = context.require_server()?;
     let health = server.app.check_health().await;
@@ -164,7 +168,7 @@ pub(super) async fn reload(context: &Context) -> Result<Response, Failure> {
     match outcome.map_err(|_| Failure::new("the server failed: see its log"))? {
         Ok(report) => Ok(reload_response(report)),
         Err(mut problems) => {
-            problems.push("the configuration was rejected: the old one stays in force".to_owned());
+            problems.push(NOT_RELOADED.to_owned());
             Err(Failure::with_problems(problems))
         }
     }
@@ -180,10 +184,7 @@ pub(super) async fn upgrade(context: &Context) -> Result<Response, Failure> {
             let text = format!("Upgrading to {}", path.display());
             Ok(Response::new(json!({ "executable": path }), text))
         }
-        Err(mut problems) => {
-            problems.push("not upgraded: the server continues unchanged".to_owned());
-            Err(Failure::with_problems(problems))
-        }
+        Err(problems) => Err(Failure::with_problems(problems)),
     }
 }
 

@@ -67,7 +67,12 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Admin(command) => {
             log_warnings();
-            admin::run(load(&sources)?.config, command, cli.json)?
+            let loaded = load(&sources).map_err(|mut failure| {
+                let consequence = command.consequence_of_refusal();
+                failure.problems.extend(consequence.map(str::to_owned));
+                failure
+            })?;
+            admin::run(loaded.config, command, cli.json)?
         }
     };
     print(&response, cli.json)?;

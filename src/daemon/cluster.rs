@@ -15,10 +15,11 @@ use crate::config::{Config, is_node_name};
 use crate::relay;
 use crate::secret::Secret;
 use crate::service::{self, App, RedisHealth, RelayNodes};
+use crate::storage::StoreLock;
 use crate::tls::{Verification, client_config};
 
 use super::about::About;
-use super::handover;
+use super::{handover, secrets};
 
 /// How long a start waits for a Redis server that cannot be reached yet.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,6 +37,10 @@ const RELAY_ID_BYTES: usize = 8;
 
 /// The version of keys and scripts in Redis. Nodes with another one do not see each other.
 const PROTOCOL: &str = "1:";
+
+/// The refusal of a start whose users would not meet those of other nodes.
+const OTHER_KEYS: &str = "another node on this PostgreSQL database has another cluster.prefix, or another database \
+    number in cluster.redis_url: give all nodes the same";
 
 /// The purpose of the derived key, for key separation.
 const NONCE_KEY_LABEL: &[u8] = b"parlor nonce key";
@@ -66,7 +71,6 @@ impl Cluster {
             lease: cluster.lease,
             about: about.to_text(),
         };
-        tracing::info!(node = settings.name, redis = url, "one of several nodes");
         Ok(Some(Cluster {
             link: Arc::new(Link::new(settings, seed)),
             server,
@@ -95,6 +99,7 @@ impl Cluster {
 
     /// Waits a few seconds for a server that is starting, then checks that the other nodes have the same secrets.
     pub(super) async fn wait_for_server(&self) -> anyhow::Result<()> {
+        tracing::info!(node = self.name, redis = self.url, "one of several nodes");
         let deadline = Instant::now() + START_TIMEOUT;
         let mut is_waiting = false;
         while let Err(error) = self.server.probe().await {
@@ -107,17 +112,18 @@ impl Cluster {
             is_waiting = true;
             sleep(START_PAUSE).await;
         }
-        self.check_secrets().await?;
+        self.check_secrets(None).await?;
         self.warn_of_differences().await;
         Ok(())
     }
 
     /// Checks that this node and the live ones accept each other's tokens and credentials. A node with the same name is
-    /// this one, as it was before a restart.
-    async fn check_secrets(&self) -> anyhow::Result<()> {
+    /// this one, as it was before a restart; so is one with the `former` name.
+    async fn check_secrets(&self, former: Option<&str>) -> anyhow::Result<()> {
         let nodes = self.link.read_nodes(&self.server).await;
         let nodes = nodes.map_err(|error| unusable(&self.url, &error))?;
-        for node in nodes.iter().filter(|node| node.name() != self.name) {
+        let is_own = |name: &str| name == self.name || Some(name) == former;
+        for node in nodes.iter().filter(|node| !is_own(node.name())) {
             if let Some(setting) = self.about.difference(&About::parse(&node.about)) {
                 bail!(
                     "{setting} differs from that of the node `{}`: give all nodes the same \
@@ -170,7 +176,7 @@ impl Cluster {
         if !is_registered {
             return Ok(running);
         }
-        let refusal = match self.check_secrets().await {
+        let refusal = match self.check_secrets(None).await {
             Ok(()) => check_redis(&checked).await,
             refusal => refusal,
         };
@@ -212,10 +218,7 @@ impl Running {
 /// Checks that the nodes on the same database use the same keys in Redis. Otherwise their users would not meet.
 async fn check_redis(app: &App) -> anyhow::Result<()> {
     if !service::have_same_keys(app, START_TIMEOUT).await {
-        bail!(
-            "another node on this PostgreSQL database has another cluster.prefix, or another database number in \
-             cluster.redis_url: give all nodes the same"
-        );
+        bail!(OTHER_KEYS);
     }
     Ok(())
 }
@@ -228,12 +231,22 @@ async fn announce_addresses(app: Arc<App>) {
     }
 }
 
-/// Checks that the Redis server of the settings, if any, can be used now.
-pub(super) async fn probe(config: &Config) -> anyhow::Result<()> {
-    match server(config)? {
-        Some((server, url)) => server.probe().await.map_err(|error| unusable(&url, &error)),
-        None => Ok(()),
+/// Checks that a start with these settings would succeed now if this process ended: that it could open the store and use
+/// Redis, and that other nodes would accept it. Does not wait. `seed` must be random.
+pub(super) async fn check_start(config: &Config, app: &App, seed: [u8; 32]) -> anyhow::Result<()> {
+    secrets::require_shared(config)?;
+    let Some(cluster) = Cluster::configured(config, seed)? else {
+        app.store.probe(&config.store, StoreLock::Exclusive).await?;
+        return Ok(());
+    };
+    let reached = app.store.probe(&config.store, StoreLock::Shared).await?;
+    let probed = cluster.server.probe().await;
+    probed.map_err(|error| unusable(&cluster.url, &error))?;
+    cluster.check_secrets(app.node_name().as_deref()).await?;
+    if !cluster.redis_health().has_same_keys(&reached) {
+        bail!(OTHER_KEYS);
     }
+    Ok(())
 }
 
 /// Returns keys for nonces that all nodes with the same TURN secrets share, newest first.
@@ -273,6 +286,7 @@ fn server(config: &Config) -> anyhow::Result<Option<(Server, String)>> {
 
 fn unusable(url: &str, error: &LinkError) -> anyhow::Error {
     let advice = match error.cause() {
+        _ if error.may_pass() => "check that it runs, and `cluster.redis_url`",
         Cause::Authority => "set `cluster.redis_ca_file` to the certificate of its authority",
         Cause::Login => "check `cluster.redis_password`, its file or its credential",
         Cause::Other => "check `cluster.redis_url`",
@@ -286,7 +300,6 @@ fn node_name(config: &Config) -> anyhow::Result<String> {
         return Ok(name.clone());
     }
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        _ if error.may_pass() => "check that it runs, and `cluster.redis_url`",
     let name = name.trim();
     if !is_node_name(name) {
         bail!("the name of this host, `{name}`, cannot be that of a node; set cluster.node");

@@ -107,18 +107,17 @@ impl Reloader {
         &self.app.store
     }
 
-    /// Checks that a process with the configuration on disk could open its store now. Blocks: call it on a thread of
-    /// the runtime for that.
+    /// Checks that a process with the configuration on disk could open its store and use Redis now, and that other nodes
+    /// would accept it. Blocks: call it on a thread of the runtime for that.
     ///
     /// # Errors
     /// One sentence per problem.
-    pub(super) fn check_store(&self) -> Result<(), Vec<String>> {
+    pub(super) fn check_start(&self) -> Result<(), Vec<String>> {
         let config = self.load()?.config;
-        let probed = Handle::current().block_on(Store::probe(&config.store));
-        let checked = self.app.store.check_lock().and(probed);
-        checked.map_err(|error| vec![error.to_string()])?;
-        let probed = Handle::current().block_on(cluster::probe(&config));
-        probed.map_err(|error| vec![format!("{error:#}")])
+        let seed = startup::seed().map_err(|error| vec![error.to_string()])?;
+        let checked = cluster::check_start(&config, &self.app, seed);
+        let checked = Handle::current().block_on(checked);
+        checked.map_err(|error| vec![format!("{error:#}")])
     }
 
     /// Reloads only the files of the certificate; blocks on disks. Returns the warnings about a new

@@ -69,8 +69,8 @@ impl Secrets {
     }
 }
 
-/// A node must not generate secrets of its own.
-fn require_shared(config: &Config) -> Result<(), SecretsError> {
+/// Checks that a node of a cluster has secrets from its settings: it must not generate its own.
+pub(super) fn require_shared(config: &Config) -> Result<(), SecretsError> {
     match config.missing_secrets_of_nodes().first() {
         Some(&key) => Err(SecretsError::NotShared { key }),
         None => Ok(()),

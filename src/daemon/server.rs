@@ -303,11 +303,11 @@ fn expected_users(inherited: &mut Inherited) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
     shared.collect()
 }
 
-/// Checks that the new binary accepts the configuration, and that it could open its store: a start that waits for a
-/// server serves no calls, and its failure ends them. Blocks.
+/// Checks that the new binary accepts the configuration, and that it could start: a start that waits for a server serves
+/// no calls, and its failure ends them. Blocks.
 pub(super) fn check_upgrade(upgrade: &Upgrade, reloader: &Reloader) -> Result<(), Vec<String>> {
     upgrade.check()?;
-    reloader.check_store()
+    reloader.check_start()
 }
 
 /// Returns the path of the new binary, after the check of the upgrade.
@@ -316,7 +316,10 @@ fn request_upgrade(
     reloader: &Reloader,
     requests: &mpsc::Sender<Request>,
 ) -> Result<PathBuf, Vec<String>> {
-    check_upgrade(upgrade, reloader)?;
+    check_upgrade(upgrade, reloader).map_err(|mut problems| {
+        problems.push(admin::NOT_UPGRADED.to_owned());
+        problems
+    })?;
     let sent = requests.try_send(Request::Upgrade);
     sent.map_err(|_| vec!["the server is already shutting down".to_owned()])?;
     Ok(upgrade.executable().to_owned())

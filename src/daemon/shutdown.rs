@@ -186,7 +186,7 @@ async fn passes_check(upgrade: &Upgrade, reloader: Arc<Reloader>) -> bool {
     };
     let executable = upgrade.executable().display();
     for problem in problems {
-        tracing::error!(%executable, problem, "upgrade rejected");
+        tracing::error!(%executable, problem, "upgrade rejected: the server continues unchanged");
     }
     false
 }

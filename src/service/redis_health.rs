@@ -48,6 +48,12 @@ impl RedisHealth {
         RedisId::new(&self.keys, run_id)
     }
 
+    /// Whether other nodes, which reported `reached`, use the same keys.
+    pub fn has_same_keys(&self, reached: &[RedisId]) -> bool {
+        let own = self.id("").keys;
+        reached.iter().all(|other| other.keys == own)
+    }
+
     /// Since when Redis is not reached.
     pub(super) fn lost_since(&self) -> Option<Mono> {
         *self

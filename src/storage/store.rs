@@ -10,7 +10,7 @@ use super::model::{
     Joined, LeaveOutcome, Membership, NewInvite, NewRoom, NewUser, Participant, Person, Preview,
     RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
 };
-use super::postgres::{PostgresOptions, StoreLock};
+use super::postgres::{PostgresOptions, RedisId, StoreLock};
 use super::{postgres, sqlite};
 use crate::config;
 use crate::metrics::StorageTimings;
@@ -68,11 +68,22 @@ impl Store {
         }
     }
 
-    /// Checks that the PostgreSQL server that the settings name, if any, accepts a connection and takes writes now.
-    pub async fn probe(settings: &config::Store) -> Result<(), StoreError> {
+    /// Checks that a process with these settings could open its store as soon as this one has closed its own: the
+    /// PostgreSQL server, if any, takes writes, and no other process has the lock. Returns the Redis that other nodes on
+    /// the database reach.
+    pub async fn probe(
+        &self,
+        settings: &config::Store,
+        lock: StoreLock,
+    ) -> Result<Vec<RedisId>, StoreError> {
+        let running = match &self.backend {
+            Backend::Sqlite(_) => None,
+            Backend::Postgres(database) => Some(database),
+        };
+        self.check_lock()?;
         match PostgresOptions::configured(settings) {
-            Some(options) => postgres::probe(&options).await,
-            None => Ok(()),
+            Some(options) => postgres::probe(&options, lock, running).await,
+            None => Ok(Vec::new()),
         }
     }
 

@@ -1,11 +1,21 @@
 //! Nodes on one PostgreSQL database that would not see each other.
 
+use std::fs;
+
+use tempfile::NamedTempFile;
+
 use crate::support::Builder;
 use crate::support::cluster::{Cluster, LONG_LEASE, SHORT_LEASE};
 use crate::support::redis;
 
 const KEYS: &str = "error: another node on this PostgreSQL database has another cluster.prefix, or another database \
     number in cluster.redis_url: give all nodes the same";
+
+/// The path of a configuration file.
+fn path(file: &NamedTempFile) -> &str {
+    file.path().to_str().expect("a plain path")
+}
+
 fn is_refused(node: Builder) {
     let outcome = node.fails();
     assert!(outcome.lines().any(|line| line == KEYS), "{outcome}");
@@ -24,6 +34,45 @@ fn a_node_on_another_database_of_redis_is_refused() {
     let _one = cluster.start("one");
     let other = redis::server().database();
     is_refused(cluster.node("two").env("PARLOR_CLUSTER__REDIS_URL", &other));
+}
+
+#[test]
+fn an_upgrade_that_other_nodes_would_refuse_leaves_the_node_running() {
+    let file = NamedTempFile::new().unwrap();
+    let cluster = Cluster::new(LONG_LEASE);
+    let one = cluster.node("one").arg("--config").arg(path(&file));
+    let one = one.start();
+    let _two = cluster.start("two");
+    let realm = "error: turn.realm differs from that of the node `two`";
+    for (settings, refusal) in [
+        ("cluster.prefix = \"x:\"", KEYS),
+        ("turn.realm = \"elsewhere\"", realm),
+    ] {
+        fs::write(file.path(), settings).unwrap();
+        let output = one.cli(&["upgrade"]);
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.lines().any(|line| line.starts_with(refusal)), "{text}");
+        assert!(text.contains("the server continues unchanged"), "{text}");
+    }
+    one.signal("USR2");
+    one.wait_for_log_of("a refusal", |line| {
+        line.contains("upgrade rejected") && line.contains("turn.realm differs")
+    });
+    fs::write(file.path(), "").unwrap();
+    one.cli_json(&["upgrade"]);
+    one.wait_for_logs(&["\"message\":\"ready\""], 2);
+}
+
+#[test]
+fn the_only_node_of_a_cluster_may_change_its_prefix_by_an_upgrade() {
+    let file = NamedTempFile::new().unwrap();
+    let cluster = Cluster::new(LONG_LEASE);
+    let node = cluster.node("one").arg("--config").arg(path(&file));
+    let node = node.start();
+    fs::write(file.path(), "cluster.prefix = \"x:\"").unwrap();
+    node.cli_json(&["upgrade"]);
+    node.wait_for_logs(&["\"message\":\"ready\""], 2);
 }
 
 #[test]
@@ -60,7 +109,8 @@ fn a_node_warns_of_settings_that_should_be_the_same() {
 #[test]
 fn the_status_and_the_log_say_whether_redis_is_reached() {
     let redis = redis::Server::start();
-    let node = Cluster::on(&redis, LONG_LEASE).start("one");
+    let cluster = Cluster::on(&redis, LONG_LEASE);
+    let node = cluster.start("one");
     assert_eq!(node.cli_json(&["status"])["redis"]["reached"], true);
     redis.kill();
     node.wait_for_log_of("the loss", |line| line.contains("connection to Redis lost"));
@@ -72,6 +122,12 @@ fn the_status_and_the_log_say_whether_redis_is_reached() {
     });
     let text = String::from_utf8(node.cli(&["status"]).stdout).unwrap();
     assert!(text.contains("Redis:             ok\n"), "{text}");
+    // Members are those of all nodes, connections those of this one.
+    assert!(
+        text.contains("0 members, 0 connected to this node"),
+        "{text}"
+    );
+    assert!(text.contains("in use on this node"), "{text}");
 }
 
 #[test]

@@ -12,11 +12,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
-use super::call::{CALL_TIMEOUT, READ, STATEMENT_TIMEOUT, WRITE};
+use super::call::{READ, STATEMENT_TIMEOUT, WRITE};
 use super::changes::{FoundChanges, Poller};
 use super::doubt::{Doubt, DoubtGuard};
 use super::error::{Failure, ServerName};
-use super::lock::{DatabaseLock, StoreLock};
+use super::lock::{DatabaseLock, Session, StoreLock};
 use super::mark::{self, RedisId};
 use super::options::PostgresOptions;
 use super::poll_requests::PollRequests;
@@ -29,7 +29,7 @@ use crate::tls::{self, Verification};
 
 /// Timeout for a new connection to one server, and for a free one of the pool: shorter than the timeout of a
 /// request.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout for each server if the URL names several, so that one that is down leaves time for the next.
 const HOST_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time that is left for TLS and the password when the last server answers.
@@ -179,6 +179,11 @@ impl Database {
         self.inner.lock.as_ref().map_or(Ok(()), DatabaseLock::check)
     }
 
+    /// Returns the session that has the lock, or last had it.
+    pub(super) fn lock_session(&self) -> Option<Session> {
+        self.inner.lock.as_ref().and_then(DatabaseLock::session)
+    }
+
     /// Reports to other nodes, within about a second, which Redis this one reaches, if any.
     pub(crate) fn set_reached_redis(&self, reached: Option<RedisId>) {
         if let Some(lock) = &self.inner.lock {
@@ -194,7 +199,8 @@ impl Database {
 
     /// The Redis that nodes reach, by their reports, each value once.
     pub(crate) async fn reached_redis(&self) -> Result<Vec<RedisId>, StoreError> {
-        self.query(READ, &mark::ids_query(), &[], mark::id).await
+        self.query(READ, &mark::ids_query(), &[&None::<i32>], mark::id)
+            .await
     }
 
     /// A statement has failed because the disk is full.
@@ -219,23 +225,6 @@ impl Database {
             Err(_) => Err(self.server().no_connection(timeout)),
         }
     }
-}
-
-/// Checks that the server accepts a connection and takes writes. Does not wait for a server that is starting.
-pub(crate) async fn probe(options: &PostgresOptions) -> Result<(), StoreError> {
-    let server = ServerName(options.url.to_string().into());
-    let pool = open_pool(options, 1, &server, "")?;
-    let client = pool.get().await;
-    let client = client.map_err(|error| server.pool_failure(&error, CONNECT_TIMEOUT).error)?;
-    let answer = client.query_one("SHOW transaction_read_only", &[]);
-    let row = match tokio::time::timeout(CALL_TIMEOUT, answer).await {
-        Ok(row) => row.map_err(|error| server.failure(&error, CALL_TIMEOUT).error)?,
-        Err(_) => return Err(server.timed_out(CALL_TIMEOUT)),
-    };
-    if row.get::<_, &str>(0) == "on" {
-        return Err(StoreError::ServerReadOnly(server.0.to_string()));
-    }
-    Ok(())
 }
 
 pub(super) fn open_pool(

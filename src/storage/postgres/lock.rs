@@ -44,11 +44,17 @@ pub enum StoreLock {
     Shared,
 }
 
+/// Finds a session by its number and its start.
+const FIND_SESSION: &str =
+    "SELECT pid FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2";
+
 /// A held lock. It is released when this value is dropped.
 pub(super) struct DatabaseLock {
     server: ServerName,
     /// The other process that has taken the lock after this one lost it.
     holder: watch::Receiver<Option<String>>,
+    /// The last session of this process that had the lock.
+    session: watch::Receiver<Option<Session>>,
     /// The marks of [`super::mark`] that the session shall have.
     mark: watch::Sender<Option<RedisId>>,
     keeper: JoinHandle<()>,
@@ -85,6 +91,7 @@ impl DatabaseLock {
         Ok(DatabaseLock {
             server: server.clone(),
             holder,
+            session: keeper.holding.subscribe(),
             mark,
             keeper: tokio::spawn(keeper.run(sender, wanted_mark)),
         })
@@ -97,6 +104,11 @@ impl DatabaseLock {
             Some(holder) => Err(self.server.in_use(holder.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Returns the last session of this process that had the lock.
+    pub(super) fn session(&self) -> Option<Session> {
+        self.session.borrow().clone()
     }
 
     /// Sets, changes or removes the marks of [`super::mark`] within about a second.
@@ -117,16 +129,26 @@ struct Keeper {
     /// The connection of the lock, also while another process has it.
     client: Option<Client>,
     /// The last session of this process that had the lock.
-    holding: Option<Session>,
+    holding: watch::Sender<Option<Session>>,
     /// The marks that the session of the lock has.
     marked: Option<RedisId>,
 }
 
 /// A session, as the server identifies it.
 #[derive(Clone, PartialEq, Eq)]
-struct Session {
+pub(super) struct Session {
     process: i32,
     start: String,
+}
+
+impl Session {
+    /// Returns the number of the session, if it is one of this server and lives.
+    pub(super) async fn find(&self, client: &Client) -> Result<Option<i32>, tokio_postgres::Error> {
+        let row = client
+            .query_opt(FIND_SESSION, &[&self.process, &self.start])
+            .await?;
+        row.map(|row| row.try_get(0)).transpose()
+    }
 }
 
 impl Keeper {
@@ -136,7 +158,7 @@ impl Keeper {
             server: server.clone(),
             lock,
             client: None,
-            holding: None,
+            holding: watch::channel(None).0,
             marked: None,
         }
     }
@@ -186,14 +208,12 @@ impl Keeper {
                 client.map_err(|error| self.server.pool_failure(&error, CALL_TIMEOUT).error)?
             }
         };
-        let answer = time::timeout(
-            CALL_TIMEOUT,
-            try_lock(&client, self.lock, self.holding.as_ref()),
-        );
+        let holding = self.holding.borrow().clone();
+        let answer = time::timeout(CALL_TIMEOUT, try_lock(&client, self.lock, holding.as_ref()));
         let answer = answer.await;
         Ok(match self.keep_answered(client, answer)? {
             Attempt::Locked(session) => {
-                self.holding = Some(session);
+                self.holding.send_replace(Some(session));
                 None
             }
             Attempt::HeldBy(holder) => Some(holder),
@@ -280,6 +300,21 @@ async fn try_lock(
             start: row.try_get(2)?,
         }));
     }
+    // It may also be the next in a queue.
+    let holder = find_holder(client, StoreLock::Exclusive, None).await?;
+    Ok(Attempt::HeldBy(
+        holder.unwrap_or("it has just ended".to_owned()),
+    ))
+}
+
+/// Returns another process that keeps a start from this lock, described in words. The session `own` does not count.
+pub(super) async fn find_holder(
+    client: &Client,
+    lock: StoreLock,
+    own: Option<i32>,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    let (first, second) = KEYS;
+    let is_shared = lock == StoreLock::Shared;
     // The last number tells locks with two keys from those with one.
     let sql = format!(
         "SELECT concat_ws(', ', nullif(application_name, ''), host(client_addr),
@@ -287,14 +322,12 @@ async fn try_lock(
          FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
          WHERE locktype = 'advisory' AND classid = {first} AND objid = {second} AND objsubid = 2
            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND granted
+           AND granted AND (mode = 'ExclusiveLock' OR NOT $1::boolean)
+           AND pid IS DISTINCT FROM $2::integer
          LIMIT 1"
     );
-    let holder = match client.query_opt(&sql, &[]).await? {
-        Some(row) => row.try_get(0)?,
-        None => String::from("it has just ended"),
-    };
-    Ok(Attempt::HeldBy(holder))
+    let row = client.query_opt(&sql, &[&is_shared, &own]).await?;
+    row.map(|row| row.try_get(0)).transpose()
 }
 
 #[cfg(test)]

@@ -84,9 +84,12 @@ pub(super) fn query() -> String {
     format!("SELECT EXISTS (SELECT {MARKS} AND classid = {first} AND objid = {second})")
 }
 
-/// Returns the query for the second keys of the marks that say which Redis a node reaches.
+/// Returns the query for the second keys of the marks that say which Redis a node reaches. Its parameter is a session to
+/// leave out, or null.
 pub(super) fn ids_query() -> String {
-    format!("SELECT DISTINCT objid {MARKS} AND classid = {ID_KEY}")
+    format!(
+        "SELECT DISTINCT objid {MARKS} AND classid = {ID_KEY} AND pid IS DISTINCT FROM $1::integer"
+    )
 }
 
 /// Reads a row of [`ids_query`].

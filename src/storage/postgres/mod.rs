@@ -25,6 +25,7 @@ mod moderation;
 mod options;
 mod poll_requests;
 mod preview;
+mod probe;
 mod query;
 mod revocations;
 mod role;
@@ -36,10 +37,11 @@ mod user_status;
 mod users;
 
 pub use acme::SharedAcme;
-pub(super) use database::{Database, probe};
+pub(super) use database::Database;
 pub use lock::StoreLock;
 pub use mark::RedisId;
 pub use options::PostgresOptions;
+pub(super) use probe::probe;
 pub use role::role_sql;
 
 #[cfg(test)]

@@ -184,6 +184,19 @@ fn a_reload_applies_changes_and_rejects_an_invalid_configuration_as_a_whole() {
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    // The command itself reads the file, too.
+    for (command, consequence) in [
+        ("reload", "the old one stays in force"),
+        ("upgrade", "the server continues unchanged"),
+    ] {
+        let output = daemon.cli(&["--config", &path, command]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.lines().last().unwrap().ends_with(consequence),
+            "{said}"
+        );
+    }
     let output = daemon.cli(&["reload", "--json"]);
     let error: Value = serde_json::from_slice(&output.stderr).expect("one object");
     assert!(error["error"].is_string(), "{error}");

@@ -8,8 +8,10 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
-use super::super::database::{open_pool, probe};
+use super::super::database::open_pool;
 use super::super::error::ServerName;
+use super::super::lock::StoreLock;
+use super::super::probe::probe;
 use super::*;
 use crate::storage::{CreateError, JoinError, PostgresOptions};
 use crate::storage::{NewInvite, NewRoom};
@@ -224,7 +226,8 @@ async fn a_full_disk_and_a_read_only_server_are_named() {
     let database = fixture.database.as_ref().unwrap();
     let name = database.url().rsplit_once('/').unwrap().1.to_owned();
     let options = options(&database.url());
-    assert_eq!(probe(&options).await, Ok(()));
+    let probed = probe(&options, StoreLock::Exclusive, None).await;
+    assert_eq!(probed, Ok(Vec::new()));
     database.sql(&format!(
         "ALTER DATABASE {name} SET default_transaction_read_only = on"
     ));
@@ -233,7 +236,9 @@ async fn a_full_disk_and_a_read_only_server_are_named() {
     let refused = [
         read_only.check_writable().await.unwrap_err(),
         read_only.sign_out("alice", NOW).await.unwrap_err(),
-        probe(&options).await.unwrap_err(),
+        probe(&options, StoreLock::Exclusive, None)
+            .await
+            .unwrap_err(),
     ];
     for error in refused {
         assert!(matches!(error, StoreError::ServerReadOnly(_)), "{error}");
