@@ -14,7 +14,7 @@ use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token};
 use crate::support::http::Client;
 use crate::support::namespace::in_a_namespace;
 use crate::support::{DEADLINE, Daemon};
-use crate::{ADA, GRACE, enters, folder};
+use crate::{ADA, GRACE, documented_client, enters, folder, opens};
 
 /// A longer silence is a gap, even where other tests run beside this one.
 const GAP_LIMIT_MS: f64 = 1_000.0;
@@ -74,6 +74,27 @@ in_a_namespace! {
         grace.has_seen_no_errors();
     }
 
+    fn documented_clients_move_to_another_relay_before_their_connections_fail() {
+        let mut call = ClusterCall::start_documented();
+        for (person, other) in call.people.iter_mut().zip([GRACE, ADA]) {
+            person.hears_as_documented(other);
+            person.ask("test.earlier = test.ice()");
+            person.ask("test.states = []");
+            person.ask("test.connections[0].addEventListener('connectionstatechange', \
+                ({ target }) => test.states.push(target.connectionState))");
+        }
+        call.nodes[RELAY].take().expect("a node").signal("KILL");
+        for (person, other) in call.people.iter_mut().zip([GRACE, ADA]) {
+            person.wait("for the notice", "test.frames.includes('ice-servers')");
+            person.wait("for a restart of ICE", "test.ice() !== test.earlier");
+            person.hears_as_documented(other);
+            person.is_relayed_over("udp");
+            assert_eq!(person.ask("test.states.includes('failed')"), false);
+            assert_eq!(person.ask("test.connections.length"), 1, "the connection is the same");
+            person.has_seen_no_errors();
+        }
+    }
+
     fn a_call_moves_to_another_relay_when_a_node_with_signaling_and_the_relay_is_killed() {
         let mut call = ClusterCall::start_with(SHORT_LEASE, [RELAY, GRACES]);
         call.is_relayed_by_one_node();
@@ -111,8 +132,33 @@ impl ClusterCall {
         ClusterCall::start_with(SHORT_LEASE, [ADAS, GRACES])
     }
 
-    /// Ada and Grace are at these nodes.
+    /// Ada and Grace use the client of `docs/build/javascript-client.md`.
+    fn start_documented() -> ClusterCall {
+        ClusterCall::start_at(SHORT_LEASE, [ADAS, GRACES], |address, _, person, folder| {
+            let server = format!("http://{address}");
+            let token = cluster_token(person.0);
+            let mut opened = opens(&server, person, Via::RelayUdp, folder);
+            let client = documented_client();
+            opened.ask(&format!("{client}\ntalk({server:?}, 'lobby', {token:?})"));
+            opened
+        })
+    }
+
+    /// Ada and Grace use the page, at these nodes.
     fn start_with(lease: &'static str, places: [usize; 2]) -> ClusterCall {
+        ClusterCall::start_at(lease, places, |address, invite, person, folder| {
+            let (_, path) = invite.split_once("/r/").expect("a room's link");
+            let link = format!("http://{address}/r/{path}");
+            enters(&link, person, Via::RelayUdp, folder)
+        })
+    }
+
+    /// `enter` lets a person into the room at an address. It also gets the link of an invite.
+    fn start_at(
+        lease: &'static str,
+        places: [usize; 2],
+        enter: impl Fn(SocketAddr, &str, (&'static str, u32), &TempDir) -> Person,
+    ) -> ClusterCall {
         let cluster = Cluster::new(lease);
         let mut nodes = ["one", "two", "three"].map(|name| cluster.start(name));
         let invite = nodes[0].invite_link();
@@ -124,9 +170,7 @@ impl ClusterCall {
         let mut entering = [ADA, GRACE].into_iter().zip(&gateways);
         let people = [(); 2].map(|()| {
             let (person, gateway) = entering.next().expect("two people");
-            let (_, path) = invite.split_once("/r/").expect("a room's link");
-            let link = format!("http://{}/r/{path}", gateway.address);
-            enters(&link, person, Via::RelayUdp, &folder)
+            enter(gateway.address, &invite, person, &folder)
         });
         ClusterCall {
             people,

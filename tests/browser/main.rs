@@ -116,13 +116,13 @@ in_a_namespace! {
             client
         });
         let [ada, grace] = &mut clients;
-        ada.wait("to hear Grace", &format!("test.hearsExactly([{}])", GRACE.1));
-        grace.wait("to hear Ada", &format!("test.hearsExactly([{}])", ADA.1));
+        ada.hears_as_documented(GRACE);
+        grace.hears_as_documented(ADA);
 
         // After a restart both reconnect, and the call has continued.
         let daemon = daemon.restart();
         daemon.wait_for_logs(&["WebSocket admitted"], 2);
-        ada.wait("to hear Grace", &format!("test.hearsExactly([{}])", GRACE.1));
+        ada.hears_as_documented(GRACE);
         assert_eq!(ada.ask("test.connections.length"), json!(1));
         let wrong = ada.browser.evaluate(&ada.tab, &format!("login({server:?}, 'grace', 'wrong').catch((e) => e.code)"));
         assert_eq!(wrong, Ok(json!("wrong-credentials")));

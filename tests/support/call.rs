@@ -128,6 +128,12 @@ impl Person {
         self.wait(&what, &format!("test.showsExactly({names:?})"));
     }
 
+    /// Waits until the tone of exactly this person arrives, outside the page.
+    pub(crate) fn hears_as_documented(&mut self, (name, tone): (&str, u32)) {
+        let tone = format!("test.hearsExactly([{tone}])");
+        self.wait(&format!("to hear {name}"), &tone);
+    }
+
     /// Waits until every connection is relayed at both ends, by the protocol under test, and until
     /// packets have come and gone since.
     pub(crate) fn is_relayed_over(&mut self, protocol: &str) {
