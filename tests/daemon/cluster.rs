@@ -11,24 +11,24 @@ mod start;
 mod trio;
 
 use std::io::ErrorKind;
-use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
 use parlor::clock;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::{self, Error, Message, WebSocket};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::cluster::{Cluster, LONG_LEASE, SHORT_LEASE, cluster_token, join};
 use crate::support::http;
 use crate::support::redis::{Server as Redis, server as redis};
+use crate::support::socket::{self, Socket};
 use crate::support::tcp_proxy::TcpProxy;
 use crate::support::{DEADLINE, Daemon};
 
 const LOBBY: &str = "lobby";
 
 /// A user's connection to a node.
-struct Client(WebSocket<TcpStream>);
+struct Client(Socket);
 
 impl Client {
     /// Makes the user a member of the room `lobby`, and connects.
@@ -38,15 +38,16 @@ impl Client {
     }
 
     fn connect(node: &Daemon, user: &str) -> Client {
-        Client::connect_with(node, &cluster_token(user))
+        Client::connect_with(node, &cluster_token(user), "")
     }
 
-    fn connect_with(node: &Daemon, token: &str) -> Client {
-        let stream = TcpStream::connect(node.http()).expect("a connection");
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let url = format!("ws://{}/api/ws/rooms/{LOBBY}?token={token}", node.http());
-        let (socket, _) = tungstenite::client(url, stream).expect("an upgrade");
-        Client(socket)
+    /// Connects as a client that keeps its calls.
+    fn resume(node: &Daemon, user: &str) -> Client {
+        Client::connect_with(node, &cluster_token(user), "&resume=1")
+    }
+
+    fn connect_with(node: &Daemon, token: &str, query: &str) -> Client {
+        Client(socket::open(node.http(), LOBBY, token, query).expect("an upgrade"))
     }
 
     fn send(&mut self, message: &Value) {
@@ -90,11 +91,7 @@ impl Client {
 
     /// The code of the close frame that comes next.
     fn close_code(&mut self) -> u16 {
-        loop {
-            if let Message::Close(Some(close)) = self.next() {
-                return close.code.into();
-            }
-        }
+        socket::close_code(&mut self.0)
     }
 }
 
@@ -216,7 +213,7 @@ fn a_guest_who_is_connected_to_another_node_is_not_absent() {
         (token, entered["user"]["id"].as_str().unwrap().to_owned())
     };
     let (token, present) = enter();
-    let _present = Client::connect_with(&two, &token);
+    let _present = Client::connect_with(&two, &token, "");
     let (_, absent) = enter();
     one.wait_for_log_of("the removal of a guest", |line| {
         line.contains("absent guest removed") && line.contains(&absent)

@@ -1,6 +1,5 @@
 //! Admin commands on one of several nodes.
 
-use std::net::TcpStream;
 use std::process::{Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -8,11 +7,12 @@ use std::time::Duration;
 use parlor::clock;
 use parlor::stun::Method;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::metrics::{scrape, value};
 use crate::support::cluster::{Cluster, LONG_LEASE, cluster_token, join};
 use crate::support::redis;
+use crate::support::socket::{self, Socket};
 use crate::support::turn::{Client as TurnClient, SECRET};
 use crate::support::{DEADLINE, Daemon};
 
@@ -34,21 +34,16 @@ fn three() -> [Daemon; 3] {
 }
 
 /// Makes a user a member of a room, and connects.
-fn enter(node: &Daemon, room: &str, user: &str) -> WebSocket<TcpStream> {
+fn enter(node: &Daemon, room: &str, user: &str) -> Socket {
     join(node, room, user);
-    let stream = TcpStream::connect(node.http()).expect("a connection");
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let token = cluster_token(user);
-    let url = format!("ws://{}/api/ws/rooms/{room}?token={token}", node.http());
-    let (mut socket, _) = tungstenite::client(url, stream).expect("an upgrade");
-    // A pong comes after the entry.
-    socket.send(Message::Ping("entered".into())).expect("sent");
-    while !matches!(socket.read().expect("a message"), Message::Pong(_)) {}
+    let opened = socket::open(node.http(), room, &cluster_token(user), "");
+    let mut socket = opened.expect("an upgrade");
+    assert!(socket::has_entered(&mut socket), "{user} is refused");
     socket
 }
 
 /// Reads until a text message contains `text`. Pings may come for ever.
-fn receive(socket: &mut WebSocket<TcpStream>, text: &str) {
+fn receive(socket: &mut Socket, text: &str) {
     let deadline = clock::now().mono + DEADLINE;
     loop {
         let message = socket.read().expect("a message");
@@ -59,12 +54,8 @@ fn receive(socket: &mut WebSocket<TcpStream>, text: &str) {
     }
 }
 
-fn close_code(mut socket: WebSocket<TcpStream>) -> u16 {
-    loop {
-        if let Message::Close(Some(close)) = socket.read().expect("a message") {
-            return close.code.into();
-        }
-    }
+fn close_code(mut socket: Socket) -> u16 {
+    socket::close_code(&mut socket)
 }
 
 /// A client with an allocation.

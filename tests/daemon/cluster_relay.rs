@@ -1,17 +1,18 @@
 //! The relay of a room that several nodes share.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use parlor::clock;
 use parlor::stun::Attribute;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::cluster::readiness;
 use crate::restart::in_place::ready;
 use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token, join};
 use crate::support::http::Client;
 use crate::support::redis::Server as Redis;
+use crate::support::socket::{self, Socket};
 use crate::support::{DEADLINE, Daemon, turn};
 
 const LOBBY: &str = "lobby";
@@ -67,19 +68,13 @@ fn room_named(caller: &Client, name: &str) -> String {
     room["id"].as_str().expect("an id").to_owned()
 }
 
-fn connect(node: &Daemon, user: &str, query: &str) -> WebSocket<TcpStream> {
+fn connect(node: &Daemon, user: &str, query: &str) -> Socket {
     join(node, LOBBY, user);
-    let stream = TcpStream::connect(node.http()).expect("a connection");
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let token = cluster_token(user);
-    let url = format!(
-        "ws://{}/api/ws/rooms/{LOBBY}?token={token}{query}",
-        node.http()
-    );
-    tungstenite::client(url, stream).expect("an upgrade").0
+    let opened = socket::open(node.http(), LOBBY, &cluster_token(user), query);
+    opened.expect("an upgrade")
 }
 
-fn read(socket: &mut WebSocket<TcpStream>) -> Value {
+fn read(socket: &mut Socket) -> Value {
     loop {
         if let Message::Text(text) = socket.read().expect("a message") {
             return serde_json::from_str(&text).expect("JSON");

@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::support::http::Client;
+use crate::support::socket;
 use crate::support::{Builder, DEADLINE, Daemon, turn};
 
 /// A user of a daemon.
@@ -30,16 +30,10 @@ impl User {
     fn visit_lobby(&self, daemon: &Daemon) -> SocketAddr {
         let client = Client::new(daemon.http()).with_token(&self.token);
         client.post("/api/rooms/lobby/join").ok();
-        let stream = TcpStream::connect(daemon.http()).expect("the server listens");
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let address = stream.local_addr().unwrap();
-        let (http, token) = (daemon.http(), &self.token);
-        let url = format!("ws://{http}/api/ws/rooms/lobby?token={token}");
-        let (mut socket, _) = tungstenite::client(url, stream).expect("an upgrade");
-        // The pong follows the entry into the room.
-        let ping = Message::Ping(Vec::new().into());
-        socket.send(ping).expect("a ping");
-        socket.read().expect("a pong");
+        let opened = socket::open(daemon.http(), "lobby", &self.token, "");
+        let mut socket = opened.expect("an upgrade");
+        let address = socket.get_ref().local_addr().unwrap();
+        assert!(socket::has_entered(&mut socket));
         client.post("/api/rooms/lobby/leave").ok();
         while socket.read().is_ok() {}
         address
@@ -181,10 +175,8 @@ fn a_rejected_websocket_has_its_user_and_its_reason_in_one_span() {
     let daemon = Daemon::start();
     let alice = User::new(&daemon, "alice");
     for token in ["no.jwt.this", &alice.token] {
-        let stream = TcpStream::connect(daemon.http()).expect("the server listens");
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let url = format!("ws://{}/api/ws/rooms/lobby?token={token}", daemon.http());
-        let (mut socket, _) = tungstenite::client(url, stream).expect("an upgrade");
+        let opened = socket::open(daemon.http(), "lobby", token, "");
+        let mut socket = opened.expect("an upgrade");
         while socket.read().is_ok() {}
     }
     let reason = spans(&daemon.wait_for_log("WebSocket not authenticated"));

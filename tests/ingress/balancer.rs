@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 use crate::proxies::example_of;
 use crate::support::balancer::Balancer;
@@ -16,7 +14,8 @@ use crate::support::certificate::Authority;
 use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token, join};
 use crate::support::command::Cli;
 use crate::support::http::Client;
-use crate::support::{DEADLINE, Daemon, postgres, redis, wait_until};
+use crate::support::socket::{self, Socket};
+use crate::support::{Daemon, postgres, redis, wait_until};
 
 const BIND: &str = ":443 ssl crt /etc/haproxy/talk.example.org.pem alpn h2,http/1.1";
 
@@ -54,21 +53,10 @@ impl Fixture {
     }
 
     /// Connects a user through the balancer; `None` if a node refuses, or the balancer has none.
-    fn connect(&self, room: &str, user: &str) -> Option<WebSocket<TcpStream>> {
-        let stream = TcpStream::connect(self.balancer.address()).expect("a connection");
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let token = cluster_token(user);
-        let address = self.balancer.address();
-        let url = format!("ws://{address}/api/ws/rooms/{room}?token={token}");
-        let (mut socket, _) = tungstenite::client(url, stream).ok()?;
-        socket.send(Message::Ping("entered".into())).ok()?;
-        loop {
-            match socket.read() {
-                Ok(Message::Pong(_)) => return Some(socket),
-                Ok(Message::Close(_)) | Err(_) => return None,
-                Ok(_) => {}
-            }
-        }
+    fn connect(&self, room: &str, user: &str) -> Option<Socket> {
+        let opened = socket::open(self.balancer.address(), room, &cluster_token(user), "");
+        let mut socket = opened.ok()?;
+        socket::has_entered(&mut socket).then_some(socket)
     }
 
     /// The nodes of the sessions whose user or room has this id.

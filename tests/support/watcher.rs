@@ -6,7 +6,7 @@
 mod connection;
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -14,11 +14,11 @@ use std::thread;
 use std::time::Duration;
 
 use connection::Connection;
-use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::cluster::cluster_token;
 use super::http::Client;
-use super::{DEADLINE, Daemon};
+use super::room_view::RoomView;
+use super::{DEADLINE, Daemon, socket};
 
 /// How long a read waits before the client looks for something to send.
 const READ_PAUSE: Duration = Duration::from_millis(5);
@@ -48,11 +48,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct View {
     has_entered: bool,
-    known: BTreeSet<String>,
-    /// Users who have left, and did not return.
-    departed: BTreeSet<String>,
-    /// The number of the last message of each sender.
-    last: HashMap<String, u64>,
+    room: RoomView,
     /// The last mark of each sender.
     marks: HashMap<String, u64>,
     closed: Option<u16>,
@@ -93,18 +89,11 @@ impl Watcher {
 
     /// Connects a member of the room.
     pub(crate) fn connect(address: SocketAddr, room: &str, user: &str) -> Watcher {
-        let stream = TcpStream::connect(address).expect("a connection");
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let token = cluster_token(user);
-        let url = format!("ws://{address}/api/ws/rooms/{room}?token={token}");
-        let (mut socket, _) = tungstenite::client(url, stream).expect("an upgrade");
-        socket
-            .get_ref()
-            .set_read_timeout(Some(READ_PAUSE))
-            .expect("a socket");
-        // A pong comes after the entry.
-        let _ = socket.send(Message::Ping("entered".into()));
+        let opened = socket::open(address, room, &cluster_token(user), "");
+        let mut socket = opened.expect("an upgrade");
+        let stream = socket.get_ref();
+        stream.set_read_timeout(Some(READ_PAUSE)).expect("a socket");
+        let _ = socket::ping(&mut socket);
         let (commands, receiver) = mpsc::channel();
         let watcher = Watcher {
             user: user.to_owned(),
@@ -130,7 +119,7 @@ impl Watcher {
     pub(crate) fn knows<'a>(&self, users: impl IntoIterator<Item = &'a str>) {
         let users: BTreeSet<String> = users.into_iter().map(str::to_owned).collect();
         let what = format!("the users {users:?}");
-        let is_reached = |view: &View| view.known == users && view.closed.is_none();
+        let is_reached = |view: &View| view.room.present() == users && view.closed.is_none();
         drop(self.wait(&what, is_reached));
     }
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use super::user::{Order, Seen, State, User};
+use super::user::{Order, State, User};
+use crate::support::room_view::Seen;
 
 /// Looks that may fail, and their interval: two minutes. Nodes settle in twelve seconds; a user who was replaced three
 /// times waits a minute.
@@ -71,8 +72,8 @@ fn unheard(users: &[Arc<User>], numbers: &HashMap<String, u64>) -> Option<String
     in_rooms(users, |room, states| {
         for (user, state) in room.iter().zip(states) {
             for other in room.iter().filter(|other| other.name != user.name) {
-                let heard = state.heard.get(&other.name);
-                if heard.is_none_or(|heard| *heard <= numbers[&other.name]) {
+                let heard = state.view.last(&other.name);
+                if heard.is_none_or(|heard| heard <= numbers[&other.name]) {
                     return Some(format!("{} does not hear {}", user.name, other.name));
                 }
             }
@@ -101,8 +102,8 @@ fn pairs(
 ) -> Option<String> {
     for (one, user) in room.iter().enumerate() {
         for (other, peer) in room.iter().enumerate().skip(one + 1) {
-            let known = states[one].view.get(&peer.name).copied();
-            let known_back = states[other].view.get(&user.name).copied();
+            let known = states[one].view.seen(&peer.name);
+            let known_back = states[other].view.seen(&user.name);
             if let Some(report) = look(&user.name, &peer.name, known, known_back) {
                 return Some(format!("in {}: {report}", user.room));
             }

@@ -18,11 +18,61 @@ fn log(event: &str) {
 pub(super) struct Faults<'a> {
     nodes: Vec<Node>,
     redis: &'a redis::Server,
-    redis_state: Health,
-    postgres: &'static postgres::Server,
-    postgres_state: Health,
+    /// Redis and PostgreSQL.
+    servers: [Server<'a>; 2],
     users: &'a [Arc<User>],
-    counts: BTreeMap<&'static str, u32>,
+    counts: BTreeMap<String, u32>,
+}
+
+/// A server that every node needs.
+struct Server<'a> {
+    name: &'static str,
+    process: &'a dyn Process,
+    health: Health,
+}
+
+/// The process of a server, which a test ends and starts again.
+trait Process {
+    fn kill(&self);
+    fn restart(&self);
+    fn freeze(&self);
+    fn resume(&self);
+}
+
+impl Process for redis::Server {
+    fn kill(&self) {
+        self.kill();
+    }
+
+    fn restart(&self) {
+        self.restart();
+    }
+
+    fn freeze(&self) {
+        self.freeze();
+    }
+
+    fn resume(&self) {
+        self.resume();
+    }
+}
+
+impl Process for postgres::Server {
+    fn kill(&self) {
+        self.kill();
+    }
+
+    fn restart(&self) {
+        self.restart();
+    }
+
+    fn freeze(&self) {
+        self.freeze();
+    }
+
+    fn resume(&self) {
+        self.resume();
+    }
 }
 
 struct Node {
@@ -34,12 +84,11 @@ struct Node {
 impl Drop for Faults<'_> {
     /// A frozen server would hold up the end of a test that has failed.
     fn drop(&mut self) {
-        if self.postgres_state == Health::Frozen {
-            self.postgres.resume();
-        }
-        if self.redis_state == Health::Frozen {
-            self.redis.resume();
-        }
+        let frozen = self
+            .servers
+            .iter()
+            .filter(|server| server.health == Health::Frozen);
+        frozen.for_each(|server| server.process.resume());
     }
 }
 
@@ -48,6 +97,40 @@ enum Health {
     Well,
     Frozen,
     Dead,
+}
+
+impl<'a> Server<'a> {
+    fn new(name: &'static str, process: &'a dyn Process) -> Server<'a> {
+        Server {
+            name,
+            process,
+            health: Health::Well,
+        }
+    }
+
+    /// Kills the server, and returns the fault in words.
+    fn kill(&mut self) -> String {
+        self.process.kill();
+        self.health = Health::Dead;
+        format!("{} killed", self.name)
+    }
+
+    /// Freezes the server, and returns the fault in words.
+    fn freeze(&mut self) -> String {
+        self.process.freeze();
+        self.health = Health::Frozen;
+        format!("{} frozen", self.name)
+    }
+
+    /// Ends the fault.
+    fn heal(&mut self) {
+        match self.health {
+            Health::Frozen => self.process.resume(),
+            _ => self.process.restart(),
+        }
+        self.health = Health::Well;
+        log(&format!("{} is well again", self.name));
+    }
 }
 
 impl<'a> Faults<'a> {
@@ -64,9 +147,10 @@ impl<'a> Faults<'a> {
         Faults {
             nodes: nodes.into_iter().map(node).collect(),
             redis,
-            redis_state: Health::Well,
-            postgres,
-            postgres_state: Health::Well,
+            servers: [
+                Server::new("Redis", redis),
+                Server::new("PostgreSQL", postgres),
+            ],
             users,
             counts: BTreeMap::new(),
         }
@@ -88,68 +172,53 @@ impl<'a> Faults<'a> {
                 break name;
             }
         };
-        log(name);
+        log(&name);
         *self.counts.entry(name).or_default() += 1;
     }
 
     /// `None` if what was selected does not suit.
-    fn attempt(&mut self, random: &mut ChaCha12Rng) -> Option<&'static str> {
+    fn attempt(&mut self, random: &mut ChaCha12Rng) -> Option<String> {
         let node = random.random_range(0..self.nodes.len());
         // A node that starts needs both servers.
         let is_any_node_dead = self.nodes.iter().any(|node| node.health == Health::Dead);
-        let are_servers_well =
-            [self.redis_state, self.postgres_state] == [Health::Well, Health::Well];
+        let [is_redis_well, is_postgres_well] =
+            [0, 1].map(|index: usize| self.servers[index].health == Health::Well);
+        let are_servers_well = is_redis_well && is_postgres_well;
         match random.random_range(0..10) {
             0 if self.nodes[node].health == Health::Well && are_servers_well => {
                 self.daemon(node).signal("KILL");
                 self.nodes[node].health = Health::Dead;
-                Some("node killed")
+                Some("node killed".to_owned())
             }
             1 if self.nodes[node].health == Health::Well => {
                 self.daemon(node).signal("STOP");
                 self.nodes[node].health = Health::Frozen;
-                Some("node frozen")
+                Some("node frozen".to_owned())
             }
             2 if self.nodes[node].health == Health::Well && are_servers_well => {
                 let daemon = self.nodes[node].daemon.take().expect("a node");
                 self.nodes[node].daemon = Some(daemon.restart());
-                Some("node restarted")
+                Some("node restarted".to_owned())
             }
-            3 if self.redis_state == Health::Well && !is_any_node_dead => {
-                self.redis.kill();
-                self.redis_state = Health::Dead;
-                Some("Redis killed")
-            }
-            4 if self.redis_state == Health::Well && !is_any_node_dead => {
-                self.redis.freeze();
-                self.redis_state = Health::Frozen;
-                Some("Redis frozen")
-            }
-            5 if self.redis_state == Health::Well => {
+            3 if is_redis_well && !is_any_node_dead => Some(self.servers[0].kill()),
+            4 if is_redis_well && !is_any_node_dead => Some(self.servers[0].freeze()),
+            5 if is_redis_well => {
                 self.redis.kill_connections();
-                Some("connections of Redis killed")
+                Some("connections of Redis killed".to_owned())
             }
-            6 if self.postgres_state == Health::Well && !is_any_node_dead => {
-                self.postgres.kill();
-                self.postgres_state = Health::Dead;
-                Some("PostgreSQL killed")
-            }
-            7 if self.postgres_state == Health::Well && !is_any_node_dead => {
-                self.postgres.freeze();
-                self.postgres_state = Health::Frozen;
-                Some("PostgreSQL frozen")
-            }
+            6 if is_postgres_well && !is_any_node_dead => Some(self.servers[1].kill()),
+            7 if is_postgres_well && !is_any_node_dead => Some(self.servers[1].freeze()),
             8 => {
                 for _ in 0..self.users.len().div_ceil(10) {
                     self.any_user(random).order(Order::Move);
                 }
-                Some("users moved")
+                Some("users moved".to_owned())
             }
-            9 if self.nodes[node].health == Health::Well && self.postgres_state == Health::Well => {
+            9 if self.nodes[node].health == Health::Well && is_postgres_well => {
                 for _ in 0..self.users.len().div_ceil(50) {
                     self.kick(node, self.any_user(random));
                 }
-                Some("users kicked")
+                Some("users kicked".to_owned())
             }
             _ => None,
         }
@@ -165,21 +234,10 @@ impl<'a> Faults<'a> {
     }
 
     fn heal(&mut self, mut is_over: impl FnMut() -> bool) {
-        if self.redis_state != Health::Well && is_over() {
-            match self.redis_state {
-                Health::Frozen => self.redis.resume(),
-                _ => self.redis.restart(),
+        for server in &mut self.servers {
+            if server.health != Health::Well && is_over() {
+                server.heal();
             }
-            self.redis_state = Health::Well;
-            log("Redis is well again");
-        }
-        if self.postgres_state != Health::Well && is_over() {
-            match self.postgres_state {
-                Health::Frozen => self.postgres.resume(),
-                _ => self.postgres.restart(),
-            }
-            self.postgres_state = Health::Well;
-            log("PostgreSQL is well again");
         }
         for node in &mut self.nodes {
             if node.health == Health::Well || !is_over() {

@@ -16,6 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::Shared;
 use crate::support::cluster::cluster_token;
 use crate::support::http::Client;
+use crate::support::room_view::{NodeFaults, RoomView, message, text};
 
 /// Limit of an attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,27 +40,14 @@ pub(super) struct State {
     pub connections: u64,
     /// Whether the current connection entered the room.
     pub is_entered: bool,
-    /// Users whom messages to the current connection named.
-    pub view: HashMap<String, Seen>,
+    /// The others, by the messages to the current connection.
+    pub view: RoomView,
     /// Messages about each user, for the report of a violation.
     pub history: HashMap<String, Vec<String>>,
-    /// Number of the last message of each sender on the current connection.
-    pub heard: HashMap<String, u64>,
     /// Number of the last message that this user sent.
     pub sent: u64,
     /// Number of the connection that a kick must have ended.
     pub kicked: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// `user-joined` was the last message about the user.
-    Joined,
-    /// A message of the user came after `user-left`: a node that was away has entered its users again, and those who
-    /// are older now send offers without having joined.
-    Heard,
-    /// `user-left` was the last message about the user.
-    Left,
 }
 
 #[derive(Clone, Copy)]
@@ -157,9 +145,8 @@ impl User {
     fn begin(&self) {
         let mut state = self.state.lock().unwrap();
         state.is_entered = false;
-        state.view.clear();
+        state.view = RoomView::default();
         state.history.clear();
-        state.heard.clear();
     }
 
     /// Checks a message, and returns the answers to it; `Err` at the end of the connection.
@@ -186,7 +173,7 @@ impl User {
     }
 
     fn check(&self, message: &Value, shared: &Shared) -> Vec<Value> {
-        let from = message["from"].as_str().expect("a sender");
+        let from = text(message, "from");
         let mut state = self.state.lock().unwrap();
         let event = format!(
             "{} ms: {} {}",
@@ -197,61 +184,27 @@ impl User {
         let history = state.history.entry(from.to_owned()).or_default();
         history.push(event);
         let history = format!("{:?} ", &history[history.len().saturating_sub(8)..]);
-        let violation = |rule: &str| {
+        let receiver = (&*self.name, &*self.room);
+        if let Some(rule) = state.view.record(message, receiver, NodeFaults::Any) {
             let number = &message["data"]["number"];
+            let (name, room) = receiver;
             shared.violation(format!(
-                "{} in {}: {rule}: {from} {number} {history}",
-                self.name, self.room
+                "{name} in {room}: {rule}: {from} {number} {history}"
             ));
-        };
-        if message["roomId"] != *self.room || from == self.name {
-            violation("a message of another room, or their own");
         }
-        match message["type"].as_str().expect("a type") {
-            "user-joined" => {
-                if state.view.insert(from.to_owned(), Seen::Joined) == Some(Seen::Joined) {
-                    violation("joined twice");
-                }
-                drop(state);
-                return vec![self.message(Some(from))];
-            }
-            // May come twice: a node that was away lets others leave, reads the roster again, and learns later that
-            // some of its older users were away as well.
-            "user-left" => {
-                state.view.insert(from.to_owned(), Seen::Left);
-            }
-            "offer" => {
-                if message.get("to").is_some_and(|to| *to != *self.name) {
-                    violation("a message for another user");
-                }
-                let number = message["data"]["number"].as_u64().expect("a number");
-                if let Some(seen) = state.view.get_mut(from)
-                    && *seen == Seen::Left
-                {
-                    *seen = Seen::Heard;
-                }
-                let last = state.heard.insert(from.to_owned(), number);
-                if last.is_some_and(|last| number <= last) {
-                    violation("twice, or out of order");
-                }
-            }
-            other => panic!("{other}"),
+        drop(state);
+        match text(message, "type") {
+            "user-joined" => vec![self.message(Some(from))],
+            _ => Vec::new(),
         }
-        Vec::new()
     }
 
     /// The next message of this user.
     fn message(&self, to: Option<&str>) -> Value {
         let mut state = self.state.lock().unwrap();
         state.sent += 1;
-        let mut message = json!({
-            "type": "offer", "from": self.name, "roomId": self.room,
-            "data": {"number": state.sent},
-        });
-        if let Some(to) = to {
-            message["to"] = to.into();
-        }
-        message
+        let data = json!({"number": state.sent});
+        message("offer", (&self.name, &self.room), to, data)
     }
 
     /// Becomes a member again after a kick. Any node may be down.

@@ -1,22 +1,7 @@
 //! Users whose node restarts.
 
-use std::net::TcpStream;
-
-use tokio_tungstenite::tungstenite;
-
-use super::{Client, LOBBY};
-use crate::support::cluster::{Cluster, LONG_LEASE, cluster_token};
-use crate::support::{DEADLINE, Daemon};
-
-/// Connects as a client that keeps its calls.
-fn resume(node: &Daemon, user: &str) -> Client {
-    let stream = TcpStream::connect(node.http()).expect("a connection");
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let (address, token) = (node.http(), cluster_token(user));
-    let url = format!("ws://{address}/api/ws/rooms/{LOBBY}?token={token}&resume=1");
-    let (socket, _) = tungstenite::client(url, stream).expect("an upgrade");
-    Client(socket)
-}
+use super::Client;
+use crate::support::cluster::{Cluster, LONG_LEASE};
 
 #[test]
 fn users_of_a_node_that_is_replaced_return_to_any_node_and_nobody_sees_them_leave() {
@@ -34,9 +19,9 @@ fn users_of_a_node_that_is_replaced_return_to_any_node_and_nobody_sees_them_leav
     let mut dave = Client::enter(&one, "dave");
     alice.hears("user-joined", "dave");
     two.wait_for_logs(&["\"message\":\"ready\""], 2);
-    let mut bob = resume(&one, "bob");
+    let mut bob = Client::resume(&one, "bob");
     dave.hears("user-joined", "bob");
-    let mut carol = resume(&two, "carol");
+    let mut carol = Client::resume(&two, "carol");
     dave.hears("user-joined", "carol");
     // Each of them receives this next.
     alice.reaches("alice", &mut bob, "bob");

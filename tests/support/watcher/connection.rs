@@ -1,20 +1,21 @@
 //! The socket of a client, in a thread of its own.
 
 use std::io::ErrorKind;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::super::room_view::{NodeFaults, message, text};
+use super::super::socket::Socket;
 use super::{Command, NO_CLOSE_FRAME, Shared, View, next_number};
 
 /// The part of a client that has the socket.
 pub(super) struct Connection {
-    pub socket: WebSocket<TcpStream>,
+    pub socket: Socket,
     pub user: String,
     pub room: String,
     pub shared: Arc<Shared>,
@@ -62,57 +63,28 @@ impl Connection {
 
     fn handle(&mut self, frame: &Value) -> Result<(), Error> {
         let (kind, from) = (text(frame, "type"), text(frame, "from"));
-        let number = frame["data"]["n"].as_u64();
-        let mut joined = false;
+        let receiver = (&*self.user, &*self.room);
         self.change(|view| {
-            let is_known = view.known.contains(from);
-            let last = view.last.get(from).copied().unwrap_or(0);
-            let is_allowed = match (kind, number) {
-                ("user-joined" | "offer", _) if is_known => false,
-                // A newcomer does not know yet who is there, and receives their messages.
-                ("user-left" | "ice-candidate", _) if view.departed.contains(from) => false,
-                (_, Some(number)) => number > last,
-                _ => true,
-            };
             if kind != "ice-candidate" {
                 view.log.push(format!("{kind} {from}"));
             }
-            if !is_allowed && view.violation.is_none() {
-                view.violation = Some(format!("{kind} {number:?} of {from}"));
-            }
-            match kind {
-                "user-joined" | "offer" => {
-                    view.known.insert(from.to_owned());
-                    view.departed.remove(from);
-                }
-                "user-left" => {
-                    view.known.remove(from);
-                    view.departed.insert(from.to_owned());
-                }
-                _ => {}
-            }
-            joined = kind == "user-joined";
-            if let Some(number) = number {
-                view.last.insert(from.to_owned(), number);
+            let broken = view.room.record(frame, receiver, NodeFaults::None);
+            if let Some(rule) = broken.filter(|_| view.violation.is_none()) {
+                view.violation = Some(format!("{rule}: {frame}"));
             }
             if let Some(mark) = frame["data"]["mark"].as_u64() {
                 view.marks.insert(from.to_owned(), mark);
             }
         });
-        if joined {
+        if kind == "user-joined" {
             self.send("offer", Some(from), None)?;
         }
         Ok(())
     }
 
     fn send(&mut self, kind: &str, to: Option<&str>, mark: Option<u64>) -> Result<(), Error> {
-        let data = json!({"n": next_number(), "mark": mark});
-        let mut frame = json!({
-            "type": kind, "from": self.user, "roomId": self.room, "data": data,
-        });
-        if let Some(to) = to {
-            frame["to"] = to.into();
-        }
+        let data = json!({"number": next_number(), "mark": mark});
+        let frame = message(kind, (&self.user, &self.room), to, data);
         self.socket.send(Message::text(frame.to_string()))
     }
 
@@ -131,10 +103,4 @@ impl Connection {
         change(&mut self.shared.view.lock().expect("no panic"));
         self.shared.changed.notify_all();
     }
-}
-
-fn text<'a>(frame: &'a Value, key: &str) -> &'a str {
-    frame[key]
-        .as_str()
-        .unwrap_or_else(|| panic!("no {key} in {frame}"))
 }
