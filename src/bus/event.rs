@@ -16,7 +16,7 @@ pub enum Event {
     RoomOpened {
         room: String,
     },
-    /// The name, the visibility or the capacity changed.
+    /// The name, the visibility, the capacity or the lock changed.
     RoomChanged {
         room: String,
     },
@@ -57,6 +57,11 @@ pub enum Event {
         room: String,
         generation: u64,
     },
+    /// The roles of these users changed, also by a new owner.
+    RoleChanged {
+        room: String,
+        users: Vec<String>,
+    },
     /// The time of a guest is over.
     GuestExpired {
         user: String,
@@ -90,7 +95,7 @@ pub enum Event {
 
 impl Event {
     /// The names of all events, in the order of [`Event::index`].
-    pub const NAMES: [&str; 14] = [
+    pub const NAMES: [&str; 15] = [
         "room-opened",
         "room-changed",
         "room-closed",
@@ -105,6 +110,7 @@ impl Event {
         "user-deleted",
         "signed-out",
         "access-lost",
+        "role-changed",
     ];
 
     /// The position of the event's name in [`Event::NAMES`].
@@ -124,6 +130,7 @@ impl Event {
             Event::UserDeleted { .. } => 11,
             Event::SignedOut { .. } => 12,
             Event::AccessLost { .. } => 13,
+            Event::RoleChanged { .. } => 14,
         }
     }
 }

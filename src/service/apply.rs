@@ -131,6 +131,7 @@ impl App {
             }
             Event::RoomOpened { .. }
             | Event::RoomChanged { .. }
+            | Event::RoleChanged { .. }
             | Event::Joined { .. }
             | Event::Unbanned { .. }
             | Event::UserEnabled { .. }
@@ -206,7 +207,10 @@ impl App {
             Event::AccessLost { user, room } if source.has_code(CloseCode::NotAParticipant) => {
                 return left(user, room, RevokedGenerations::All, true);
             }
-            Event::Left { .. } | Event::RoomChanged { .. } | Event::AccessLost { .. } => {}
+            Event::Left { .. }
+            | Event::RoomChanged { .. }
+            | Event::RoleChanged { .. }
+            | Event::AccessLost { .. } => {}
         }
         ready(0).boxed()
     }

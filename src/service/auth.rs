@@ -29,6 +29,8 @@ pub struct RoomAccess {
     pub participant: bool,
     /// The user is or was a member of the room.
     pub ever_member: bool,
+    /// The owner has named the user a moderator.
+    pub moderator: bool,
     /// The number of memberships of the user in the room that have ended.
     pub generation: u64,
     /// The user was kicked or banned, and the room still rejects them.
@@ -109,6 +111,7 @@ pub async fn room_access(
         room,
         participant: admission.participant,
         ever_member: admission.ever_member,
+        moderator: admission.moderator,
         generation: admission.generation,
         removal: admission.removal,
     })

@@ -39,6 +39,9 @@ impl ChangeSignals {
 pub(super) fn is_urgent(event: &Event) -> bool {
     !matches!(
         event,
-        Event::Joined { .. } | Event::RoomChanged { .. } | Event::RoomOpened { .. }
+        Event::Joined { .. }
+            | Event::RoomChanged { .. }
+            | Event::RoomOpened { .. }
+            | Event::RoleChanged { .. }
     )
 }

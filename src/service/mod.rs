@@ -54,6 +54,8 @@ pub use external_changes::load_revocations;
 pub use health::{Check, HealthChecks};
 pub use health_log::HealthLogLimits;
 pub use hub::{Hub, RoomHandle};
+pub use moderation::requests::{BanRequest, ModerationError};
+pub use moderation::rules::{Act, Actor, Refusal, Standing, check_act};
 pub use outbox::{Outbox, frame_cost};
 pub use own_relay::relay_ports;
 pub use redis_comparison::have_same_keys;

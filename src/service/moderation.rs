@@ -1,10 +1,16 @@
-//! Removes users from rooms: kicks and bans.
+//! Moderation: kicks, bans, locks and roles.
+
+pub(super) mod requests;
+pub(super) mod rules;
 
 use super::app::App;
 use super::apply::Ended;
 use crate::bus::Event;
 use crate::clock;
-use crate::storage::{BanError, BanOutcome, Cause, LeaveOutcome, NewBan, StoreError};
+use crate::storage::{
+    BanError, BanOutcome, Cause, ChangeError, LeaveOutcome, NewBan, RoleChange, RoleError,
+    RoleOutcome, Room, StoreError,
+};
 
 impl App {
     /// Removes a user from a room. `None` if there is no membership. The user may join again after
@@ -64,5 +70,37 @@ impl App {
             None => Ended::default(),
         };
         Ok((banned, ended))
+    }
+
+    /// Locks or unlocks a room. Idempotent.
+    pub async fn lock_room(
+        &self,
+        room: &str,
+        locked: bool,
+        cause: Cause,
+    ) -> Result<Room, ChangeError> {
+        let event = |room: &Room| {
+            Some(Event::RoomChanged {
+                room: room.id.clone(),
+            })
+        };
+        let change = self.store.lock_room(room, locked, cause, clock::now().unix);
+        let (room, _) = self.commit(self.order.shared(), change, event).await?;
+        Ok(room)
+    }
+
+    /// Changes the role of a user in a room. Idempotent.
+    pub async fn set_role(&self, change: RoleChange) -> Result<RoleOutcome, RoleError> {
+        let (room, user) = (change.room_id.clone(), change.user_id.clone());
+        let event = |outcome: &RoleOutcome| {
+            let former = outcome.former_owner.clone();
+            outcome.is_changed.then(|| Event::RoleChanged {
+                room,
+                users: former.into_iter().chain([user]).collect(),
+            })
+        };
+        let change = self.store.set_role(change, clock::now().unix);
+        let (outcome, _) = self.commit(self.order.shared(), change, event).await?;
+        Ok(outcome)
     }
 }

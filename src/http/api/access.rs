@@ -56,6 +56,7 @@ fn may_enter(access: &RoomAccess, room: &Room) -> bool {
         || user.admin
         || claims.lists_room(&room.id)
         || room.owner_id.as_ref() == Some(&user.id)
+        || access.moderator
         || (room.closed_at.is_some() && access.ever_member)
 }
 

@@ -12,6 +12,7 @@ pub(super) fn room_json(room: &Room) -> Value {
         "max_participants": room.max_participants,
         "owner_id": room.owner_id,
         "created_at": utc::format(room.created_at),
+        "locked": room.locked,
     })
 }
 

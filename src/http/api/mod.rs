@@ -12,6 +12,7 @@ mod json;
 mod login;
 mod membership;
 mod messages;
+mod moderation;
 mod parameters;
 mod people;
 mod preview;
@@ -71,6 +72,34 @@ pub(super) fn routes() -> Vec<Route> {
         }),
         Route::new(get.clone(), "/api/rooms/{room}/preview", |r| {
             Box::pin(preview::preview(r))
+        }),
+        Route::new(
+            post.clone(),
+            "/api/rooms/{room}/participants/{user}/kick",
+            |r| Box::pin(moderation::kick(r)),
+        ),
+        Route::new(
+            post.clone(),
+            "/api/rooms/{room}/participants/{user}/role",
+            |r| Box::pin(moderation::set_role(r)),
+        ),
+        Route::new(get.clone(), "/api/rooms/{room}/bans", |r| {
+            Box::pin(moderation::bans(r))
+        }),
+        Route::new(post.clone(), "/api/rooms/{room}/bans", |r| {
+            Box::pin(moderation::ban(r))
+        }),
+        Route::new(Method::DELETE, "/api/rooms/{room}/bans/{user}", |r| {
+            Box::pin(moderation::unban(r))
+        }),
+        Route::new(post.clone(), "/api/rooms/{room}/lock", |r| {
+            Box::pin(moderation::lock(r))
+        }),
+        Route::new(post.clone(), "/api/rooms/{room}/unlock", |r| {
+            Box::pin(moderation::unlock(r))
+        }),
+        Route::new(get.clone(), "/api/rooms/{room}/audit", |r| {
+            Box::pin(moderation::audit(r))
         }),
         Route::new(get, "/api/rooms/{room}/invites", |r| {
             Box::pin(invite::list(r))

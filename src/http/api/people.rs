@@ -33,6 +33,7 @@ pub(super) async fn participants(request: Request) -> Result<Response, Error> {
                 "display_name": member.display_name,
                 "joined_at": utc::format(member.joined_at),
                 "guest": member.guest,
+                "role": member.role.name(),
                 "connected": presence.connected.contains(member.user_id.as_str()),
             })
         })

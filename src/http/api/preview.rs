@@ -59,6 +59,7 @@ pub(super) async fn preview(request: Request) -> Result<Response, Error> {
         "participants": participants,
         "connected": connected.len(),
         "full": preview.full,
+        "locked": preview.locked,
     });
     Ok(json(StatusCode::OK, &answer))
 }

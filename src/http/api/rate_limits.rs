@@ -40,6 +40,10 @@ const PREVIEW_BURST: u64 = 60;
 const CREATIONS_PER_SECOND: u64 = 1;
 const CREATION_BURST: u64 = 30;
 
+/// Changes by one moderator.
+const MODERATIONS_PER_SECOND: u64 = 1;
+const MODERATION_BURST: u64 = 30;
+
 /// Messages of one user.
 const MESSAGES_PER_SECOND: u64 = 2;
 const MESSAGE_BURST: u64 = 20;
@@ -55,6 +59,7 @@ pub(crate) struct ApiLimits {
     pub inviters: KeyedLimiter,
     pub room_creators: KeyedLimiter,
     pub message_authors: KeyedLimiter,
+    pub moderators: KeyedLimiter,
 }
 
 impl Default for ApiLimits {
@@ -62,6 +67,7 @@ impl Default for ApiLimits {
         let attempts = Limit::per_second(ATTEMPTS_PER_SECOND, ATTEMPT_BURST);
         let previews = Limit::per_second(PREVIEWS_PER_SECOND, PREVIEW_BURST);
         let creations = Limit::per_second(CREATIONS_PER_SECOND, CREATION_BURST);
+        let moderations = Limit::per_second(MODERATIONS_PER_SECOND, MODERATION_BURST);
         let messages = Limit::per_second(MESSAGES_PER_SECOND, MESSAGE_BURST);
         ApiLimits {
             guests: PerIpLimiter::new(attempts, TABLE_SIZE),
@@ -70,6 +76,7 @@ impl Default for ApiLimits {
             inviters: KeyedLimiter::new(creations, SMALL_TABLE_SIZE),
             room_creators: KeyedLimiter::new(creations, SMALL_TABLE_SIZE),
             message_authors: KeyedLimiter::new(messages, TABLE_SIZE),
+            moderators: KeyedLimiter::new(moderations, SMALL_TABLE_SIZE),
         }
     }
 }

@@ -163,6 +163,7 @@ fn real_answers_are_what_the_description_says() {
     let room = api.try_it(&owner, "POST /api/rooms", json!({"name": "Den"}), 201);
     let room = format!("/api/rooms/{}", text(&room["id"]));
     in_a_room(&mut api, &room, &owner, &other);
+    moderation(&mut api, &room, &owner, &other);
     the_door(&mut api, &room, &owner, &other);
     let missing: Vec<_> = api.everything().difference(&api.tried).cloned().collect();
     assert!(missing.is_empty(), "never tried: {missing:?}");
@@ -236,6 +237,54 @@ fn in_a_room(api: &mut Api<'_>, room: &str, owner: &Client, other: &Client) {
     api.try_it(other, &delete, none(), 403);
     api.try_it(owner, &delete, none(), 200);
     api.try_it(owner, &delete, none(), 404);
+}
+
+/// Kicks, bans, roles and locks. The room has one place, and the owner is in it.
+fn moderation(api: &mut Api<'_>, room: &str, owner: &Client, other: &Client) {
+    let none = || Value::Null;
+    let change = json!({"max_participants": null});
+    api.try_it(owner, &format!("PATCH {room}"), change, 200);
+    let lock = format!("POST {room}/lock");
+    api.try_it(owner, &lock, json!({"reason": "a talk"}), 200);
+    api.try_it(owner, &lock, json!({"reason": ""}), 400);
+    api.try_it(other, &lock, none(), 403);
+    api.try_it(other, &format!("POST {room}/join"), none(), 423);
+    api.try_it(other, &format!("GET {room}/preview"), none(), 200);
+    let invite = api.fixture.invite(&room.replace("/api/rooms/", "id:"), &[]);
+    let entering = json!({"invite": invite, "name": "Gast"});
+    let nobody = api.fixture.client.clone();
+    api.try_it(&nobody, "POST /api/auth/guest", entering, 423);
+    let unlock = format!("POST {room}/unlock");
+    api.try_it(owner, &unlock, none(), 200);
+    api.try_it(other, &unlock, none(), 403);
+    api.try_it(other, &format!("POST {room}/join"), none(), 200);
+    let me = api.try_it(other, "GET /api/auth/me", none(), 200);
+    let id = text(&me["id"]);
+    let role = format!("POST {room}/participants/{id}/role");
+    api.try_it(owner, &role, json!({"role": "moderator"}), 200);
+    api.try_it(owner, &role, json!({"role": "member"}), 200);
+    api.try_it(owner, &role, json!({"role": "king"}), 400);
+    api.try_it(owner, &role, none(), 415);
+    api.try_it(other, &role, json!({"role": "owner"}), 403);
+    let kick = format!("POST {room}/participants/{id}/kick");
+    api.try_it(other, &kick, none(), 403);
+    api.try_it(owner, &kick, none(), 200);
+    api.try_it(owner, &kick, none(), 404);
+    let bans = format!("{room}/bans");
+    let ban = json!({"user_id": id, "until": "2999-01-01T00:00:00Z", "reason": "noise"});
+    api.try_it(owner, &format!("POST {bans}"), ban.clone(), 201);
+    api.try_it(owner, &format!("POST {bans}"), json!({}), 400);
+    api.try_it(owner, &format!("POST {bans}"), none(), 415);
+    api.try_it(owner, &format!("POST {bans}"), json!({"user_id": "x"}), 404);
+    api.try_it(other, &format!("POST {bans}"), ban, 403);
+    api.try_it(owner, &format!("GET {bans}"), none(), 200);
+    api.try_it(owner, &format!("GET {room}/audit?limit=5"), none(), 200);
+    api.try_it(owner, &format!("GET {room}/audit?limit=0"), none(), 400);
+    let unban = format!("DELETE {bans}/{id}");
+    api.try_it(owner, &unban, none(), 200);
+    api.try_it(owner, &unban, none(), 404);
+    api.try_it(other, &format!("GET {bans}"), none(), 403);
+    api.try_it(other, &format!("GET {room}/audit"), none(), 403);
 }
 
 /// Invites, leaving and closing.

@@ -8,6 +8,7 @@ mod login;
 mod manage;
 mod messages;
 mod moderation;
+mod moderators;
 mod people;
 mod preview;
 mod proxies;

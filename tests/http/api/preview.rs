@@ -13,8 +13,9 @@ fn an_invite_shows_name_and_people_and_is_not_used_up() {
     let fixture = Fixture::new();
     fixture.room("r1", &["--private", "--max-participants", "2"]);
     let once = fixture.invite("r1", &["--uses", "1"]);
-    let empty =
-        json!({"id": "r1", "name": "r1", "participants": [], "connected": 0, "full": false});
+    let empty = json!({
+        "id": "r1", "name": "r1", "participants": [], "connected": 0, "full": false, "locked": false,
+    });
     for _ in 0..3 {
         assert_eq!(with_invite(&fixture.client, "r1", &once).ok(), empty);
     }

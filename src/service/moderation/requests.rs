@@ -1,0 +1,195 @@
+//! Moderation by users: the rules, then the change. HTTP and WebSockets call these functions.
+
+use super::rules::{Act, Actor, Refusal, Standing, check_act};
+use crate::clock;
+use crate::service::app::App;
+use crate::service::apply::Ended;
+use crate::storage::{
+    Admission, AuditEntry, Ban, BanError, BanOutcome, Cause, ChangeError, InvalidReason,
+    LeaveOutcome, NewBan, NewRole, RoleChange, RoleError, RoleOutcome, Room, StoreError, User,
+};
+
+/// The reason why a moderation did not take place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModerationError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Reason(#[from] InvalidReason),
+    /// The target has nothing to do with the room, as far as moderators may know.
+    #[error("the room has no such participant")]
+    NoSuchParticipant,
+    #[error("there is no such ban")]
+    NoSuchBan,
+    #[error(transparent)]
+    Ban(#[from] BanError),
+    #[error(transparent)]
+    Role(#[from] RoleError),
+    #[error(transparent)]
+    Lock(#[from] ChangeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A ban that a user requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BanRequest {
+    pub user: String,
+    /// Unix seconds; `None`: permanent.
+    pub until: Option<u64>,
+    pub reason: Option<String>,
+    /// Whether the invite that the guest used stays valid.
+    pub keep_invite: bool,
+}
+
+impl App {
+    /// Removes a participant, as [`App::kick`]. Returns them as they were.
+    pub async fn kick_by(
+        &self,
+        actor: &Actor,
+        room: &Room,
+        user: &str,
+        reason: Option<String>,
+    ) -> Result<(User, LeaveOutcome, Ended), ModerationError> {
+        let target = self.target(actor, Act::Kick, room, user).await?;
+        let cause = cause(actor, reason)?;
+        let kicked = self.kick(&room.id, user, cause).await?;
+        let (left, ended) = kicked.ok_or(ModerationError::NoSuchParticipant)?;
+        Ok((target, left, ended))
+    }
+
+    /// Bans somebody who is or was in the room, or may enter it as a guest. Returns them as they were.
+    pub async fn ban_by(
+        &self,
+        actor: &Actor,
+        room: &Room,
+        request: BanRequest,
+    ) -> Result<(User, BanOutcome, Ended), ModerationError> {
+        let target = self.target(actor, Act::Ban, room, &request.user).await?;
+        let new = NewBan {
+            room_id: room.id.clone(),
+            user_id: request.user,
+            until: request.until,
+            cause: cause(actor, request.reason)?,
+            keep_invite: request.keep_invite,
+        };
+        let (banned, ended) = self.ban(new).await?;
+        Ok((target, banned, ended))
+    }
+
+    /// Ends a ban.
+    pub async fn unban_by(
+        &self,
+        actor: &Actor,
+        room: &Room,
+        user: &str,
+        reason: Option<String>,
+    ) -> Result<(), ModerationError> {
+        check_act(actor.standing, Act::Unban, None)?;
+        let cause = cause(actor, reason)?;
+        if self.unban(&room.id, user, cause).await? {
+            Ok(())
+        } else {
+            Err(ModerationError::NoSuchBan)
+        }
+    }
+
+    /// Locks or unlocks the room. Idempotent.
+    pub async fn lock_by(
+        &self,
+        actor: &Actor,
+        room: &Room,
+        locked: bool,
+        reason: Option<String>,
+    ) -> Result<Room, ModerationError> {
+        check_act(actor.standing, Act::Lock, None)?;
+        let cause = cause(actor, reason)?;
+        Ok(self.lock_room(&room.id, locked, cause).await?)
+    }
+
+    /// Changes the role of a participant, or of a moderator or an owner who is away. Idempotent.
+    pub async fn set_role_by(
+        &self,
+        actor: &Actor,
+        room: &Room,
+        user: &str,
+        role: NewRole,
+        reason: Option<String>,
+    ) -> Result<RoleOutcome, ModerationError> {
+        let act = Act::SetRole(role);
+        self.target(actor, act, room, user).await?;
+        let change = RoleChange {
+            room_id: room.id.clone(),
+            user_id: user.to_owned(),
+            role,
+            cause: cause(actor, reason)?,
+            as_owner: actor.standing == Standing::Owner,
+        };
+        Ok(self.set_role(change).await?)
+    }
+
+    /// Returns the bans that are in force, newest first, at most `limit`.
+    pub async fn bans_for(
+        &self,
+        actor: &Actor,
+        room: &Room,
+        limit: u32,
+    ) -> Result<Vec<Ban>, ModerationError> {
+        check_act(actor.standing, Act::Read, None)?;
+        Ok(self.store.bans(&room.id, clock::now().unix, limit).await?)
+    }
+
+    /// Returns the last `limit` entries of the audit, or the last ones before `before`; newest first.
+    pub async fn audit_for(
+        &self,
+        actor: &Actor,
+        room: &Room,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, ModerationError> {
+        check_act(actor.standing, Act::Read, None)?;
+        Ok(self.store.audit(&room.id, before, limit).await?)
+    }
+
+    /// Checks the rules, without the target first: who may not act learns nothing of others. Returns the target.
+    async fn target(
+        &self,
+        actor: &Actor,
+        act: Act,
+        room: &Room,
+        user: &str,
+    ) -> Result<User, ModerationError> {
+        check_act(actor.standing, act, None)?;
+        let admission = self
+            .store
+            .admission(&room.id, user, clock::now().unix)
+            .await?;
+        let is_known = match act {
+            Act::Ban => admission.ever_member || is_guest_of(&admission, room),
+            _ => admission.participant,
+        };
+        let moderator = admission.moderator;
+        let target = admission.user.filter(|user| !user.deleted);
+        let target = target.ok_or(ModerationError::NoSuchParticipant)?;
+        let standing = Standing::of(&target, room, moderator);
+        let has_role = moderator || room.owner_id.as_ref() == Some(&target.id);
+        if !is_known && !has_role {
+            return Err(ModerationError::NoSuchParticipant);
+        }
+        check_act(
+            actor.standing,
+            act,
+            Some((standing, target.id == actor.user)),
+        )?;
+        Ok(target)
+    }
+}
+
+fn is_guest_of(admission: &Admission, room: &Room) -> bool {
+    let guest = admission.user.as_ref().and_then(|user| user.guest.as_ref());
+    guest.is_some_and(|guest| guest.room_id == room.id)
+}
+
+fn cause(actor: &Actor, reason: Option<String>) -> Result<Cause, InvalidReason> {
+    Cause::new(Some(actor.user.clone()), reason)
+}
