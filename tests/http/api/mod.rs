@@ -10,6 +10,7 @@ mod messages;
 mod moderation;
 mod moderators;
 mod people;
+mod permissions;
 mod preview;
 mod proxies;
 mod rooms;
