@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::config::duration;
 use crate::service::Revocation;
-use crate::storage::{Ban, BanError, BanOutcome, Cause, NewBan, Room, User, utc};
+use crate::storage::{Ban, BanError, BanOutcome, NewBan, Room, User, utc};
 
 use super::context::Context;
 use super::ended_counts::{self, EndedCounts};
 use super::failure::Failure;
+use super::moderation::cause;
 use super::response::Response;
 use super::room_lookup::{self, ID_PREFIX, strip_id_prefix};
 use super::user_lookup::{self, user_label};
@@ -21,10 +22,11 @@ pub(super) async fn kick(
     context: &Context,
     room: &str,
     argument: &str,
+    reason: Option<String>,
 ) -> Result<Response, Failure> {
     let room = room_lookup::open_room(context, room).await?;
     let user = user_lookup::person_in(context, &room, argument).await?;
-    let cause = Cause::default();
+    let cause = cause(reason)?;
     let pause = context.config().rooms.kick_cooldown;
     let kicked = match context.server() {
         Some(server) => {
@@ -73,7 +75,7 @@ pub(super) async fn ban(
         room_id: room.id.clone(),
         user_id: user.id.clone(),
         until,
-        cause: Cause::new(None, reason.clone()).map_err(Failure::usage)?,
+        cause: cause(reason.clone())?,
         keep_invite,
     };
     let outcome = match context.server() {
@@ -138,10 +140,11 @@ pub(super) async fn unban(
     context: &Context,
     room: &str,
     argument: &str,
+    reason: Option<String>,
 ) -> Result<Response, Failure> {
     let room = room_lookup::any_room(context, room).await?;
     let banned = find_ban(context, &room, argument).await?;
-    let cause = Cause::default();
+    let cause = cause(reason)?;
     let is_unbanned = match context.server() {
         Some(server) => server.app.unban(&room.id, &banned.user_id, cause).await?,
         None => {

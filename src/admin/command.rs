@@ -175,7 +175,7 @@ mod tests {
     }
 
     /// Command lines, and the JSON that released versions send and understand.
-    const WIRE_FORMAT: [(&str, &str); 29] = [
+    const WIRE_FORMAT: [(&str, &str); 34] = [
         (
             "user add alice --display-name A --admin",
             r#"{"user-add":{"name":"alice","display_name":"A","admin":true,"password":null}}"#,
@@ -213,6 +213,23 @@ mod tests {
             r#"{"room-unban":{"room":"daily","user":"alice"}}"#,
         ),
         ("room bans daily", r#"{"room-bans":{"room":"daily"}}"#),
+        (
+            "room kick daily alice --reason R",
+            r#"{"room-kick":{"room":"daily","user":"alice","reason":"R"}}"#,
+        ),
+        ("room lock daily", r#"{"room-lock":{"room":"daily"}}"#),
+        (
+            "room unlock daily --reason R",
+            r#"{"room-unlock":{"room":"daily","reason":"R"}}"#,
+        ),
+        (
+            "room role daily alice moderator",
+            r#"{"room-role":{"room":"daily","user":"alice","role":"moderator"}}"#,
+        ),
+        (
+            "room audit daily",
+            r#"{"room-audit":{"room":"daily","limit":50,"before":null}}"#,
+        ),
         (
             "invite create daily --ttl 1h --uses 3",
             r#"{"invite-create":{"room":"daily","ttl":3600,"uses":3}}"#,

@@ -9,7 +9,9 @@ use super::command::{
 use super::context::Context;
 use super::failure::Failure;
 use super::response::Response;
-use super::{bans, credentials, drain, invites, kill, nodes, rooms, sessions, status, users};
+use super::{
+    bans, credentials, drain, invites, kill, moderation, nodes, rooms, sessions, status, users,
+};
 
 /// Executes a command.
 ///
@@ -90,7 +92,7 @@ async fn room(context: &Context, command: RoomCommand) -> Result<Response, Failu
         RoomCommand::Close { room } => rooms::close(context, &room).await,
         RoomCommand::Delete { room } => rooms::delete(context, &room).await,
         RoomCommand::AddMember { room, user } => rooms::add_member(context, &room, &user).await,
-        RoomCommand::Kick { room, user } => bans::kick(context, &room, &user).await,
+        RoomCommand::Kick { room, user, reason } => bans::kick(context, &room, &user, reason).await,
         RoomCommand::Ban {
             room,
             user,
@@ -98,8 +100,25 @@ async fn room(context: &Context, command: RoomCommand) -> Result<Response, Failu
             reason,
             keep_invite,
         } => bans::ban(context, &room, &user, until, reason, keep_invite).await,
-        RoomCommand::Unban { room, user } => bans::unban(context, &room, &user).await,
+        RoomCommand::Unban { room, user, reason } => {
+            bans::unban(context, &room, &user, reason).await
+        }
         RoomCommand::Bans { room } => bans::list(context, &room).await,
+        RoomCommand::Lock { room, reason } => moderation::lock(context, &room, true, reason).await,
+        RoomCommand::Unlock { room, reason } => {
+            moderation::lock(context, &room, false, reason).await
+        }
+        RoomCommand::Role {
+            room,
+            user,
+            role,
+            reason,
+        } => moderation::set_role(context, &room, &user, role.into(), reason).await,
+        RoomCommand::Audit {
+            room,
+            limit,
+            before,
+        } => moderation::audit(context, &room, before, limit).await,
     }
 }
 

@@ -18,6 +18,7 @@ mod framing;
 mod invites;
 mod kill;
 mod messages;
+mod moderation;
 mod name_lookup;
 mod nodes;
 mod pending;

@@ -29,11 +29,12 @@ pub(super) async fn list(context: &Context) -> Result<Response, Failure> {
             room.id.clone(),
             room.name.clone(),
             yes_or_empty(room.private),
+            yes_or_empty(room.locked),
             room.max_participants
                 .map_or(String::new(), |max| max.to_string()),
         ]
     });
-    let header = ["ID", "NAME", "PRIVATE", "MAX PARTICIPANTS"];
+    let header = ["ID", "NAME", "PRIVATE", "LOCKED", "MAX PARTICIPANTS"];
     let json = rooms.iter().map(room_json).collect();
     Ok(if rooms.is_empty() {
         Response::new(json, "").remark("There are no rooms: `parlor room create NAME` creates one.")
@@ -82,6 +83,7 @@ pub(super) async fn show(context: &Context, argument: &str) -> Result<Response, 
         ["Id", &room.id],
         ["Name", &room.name],
         ["Private", &yes_or_empty(room.private)],
+        ["Locked", &yes_or_empty(room.locked)],
         ["Max participants", &capacity.unwrap_or_default()],
         ["Owner", room.owner_id.as_deref().unwrap_or_default()],
         ["Created", &utc::format(room.created_at)],
@@ -97,6 +99,7 @@ fn participant_json(member: &Participant) -> Value {
         "display_name": member.display_name,
         "joined_at": utc::format(member.joined_at),
         "guest": member.guest,
+        "role": member.role.name(),
     })
 }
 
@@ -156,5 +159,6 @@ fn room_json(room: &Room) -> Value {
         "private": room.private,
         "max_participants": room.max_participants,
         "created_at": utc::format(room.created_at),
+        "locked": room.locked,
     })
 }

@@ -2,8 +2,10 @@
 
 use std::num::NonZeroU32;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
+
+use crate::storage::NewRole;
 
 use super::values::{
     Lifetime, parse_lifetime, parse_participants, parse_room_id, parse_until, parse_uses,
@@ -63,6 +65,10 @@ pub enum RoomCommand {
         room: String,
         /// User or guest: id or name; `id:…` is always an id
         user: String,
+        /// Reason, shown by `parlor room audit`
+        #[arg(long, value_name = "R")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Ban a user or guest from a room; a guest's invite is revoked
     #[serde(rename = "room-ban")]
@@ -73,9 +79,9 @@ pub enum RoomCommand {
         user: String,
         /// End of the ban: a duration such as 2h or 7d, or a time such as 2026-12-31 or
         /// 2026-12-31T18:00:00Z (UTC) [default: permanent]
-        #[arg(long, value_name = "T", value_parser = parse_until)]
+        #[arg(long, visible_alias = "for", value_name = "T", value_parser = parse_until)]
         until: Option<u64>,
-        /// Reason, shown by `parlor room bans`
+        /// Reason, shown by `parlor room bans` and `parlor room audit`
         #[arg(long, value_name = "R")]
         reason: Option<String>,
         /// Keep the guest's invite valid for others who have the link
@@ -89,6 +95,10 @@ pub enum RoomCommand {
         room: String,
         /// User or guest: id or name; `id:…` is always an id
         user: String,
+        /// Reason, shown by `parlor room audit`
+        #[arg(long, value_name = "R")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// List the bans of a room
     #[serde(rename = "room-bans")]
@@ -96,6 +106,72 @@ pub enum RoomCommand {
         /// Room id or name; `id:…` is always an id
         room: String,
     },
+    /// Reject newcomers; members come back in
+    #[serde(rename = "room-lock")]
+    Lock {
+        /// Room id or name; `id:…` is always an id
+        room: String,
+        /// Reason, shown by `parlor room audit`
+        #[arg(long, value_name = "R")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Admit newcomers again
+    #[serde(rename = "room-unlock")]
+    Unlock {
+        /// Room id or name; `id:…` is always an id
+        room: String,
+        /// Reason, shown by `parlor room audit`
+        #[arg(long, value_name = "R")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Change the role of a user in a room; a new owner replaces the old one
+    #[serde(rename = "room-role")]
+    Role {
+        /// Room id or name; `id:…` is always an id
+        room: String,
+        /// User id or name; `id:…` is always an id
+        user: String,
+        /// The new role
+        #[arg(value_enum)]
+        role: RoleName,
+        /// Reason, shown by `parlor room audit`
+        #[arg(long, value_name = "R")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// List the moderation of a room, newest first
+    #[serde(rename = "room-audit")]
+    Audit {
+        /// Room id or name; `id:…` is always an id
+        room: String,
+        /// Maximum number of entries
+        #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Only entries before the one with this id
+        #[arg(long, value_name = "ID")]
+        before: Option<i64>,
+    },
+}
+
+/// A role in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoleName {
+    Owner,
+    Moderator,
+    Member,
+}
+
+impl From<RoleName> for NewRole {
+    fn from(name: RoleName) -> NewRole {
+        match name {
+            RoleName::Owner => NewRole::Owner,
+            RoleName::Moderator => NewRole::Moderator,
+            RoleName::Member => NewRole::Member,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
@@ -131,7 +207,10 @@ impl RoomCommand {
     pub(super) fn is_read_only(&self) -> bool {
         matches!(
             self,
-            RoomCommand::List | RoomCommand::Show { .. } | RoomCommand::Bans { .. }
+            RoomCommand::List
+                | RoomCommand::Show { .. }
+                | RoomCommand::Bans { .. }
+                | RoomCommand::Audit { .. }
         )
     }
 }

@@ -77,3 +77,85 @@ fn a_kick_and_a_ban_on_the_database_reach_the_server() {
         }
     }
 }
+
+#[test]
+fn locks_and_roles_are_in_the_audit_with_and_without_a_server() {
+    let daemon = start();
+    for user in ["alice", "bob"] {
+        daemon.cli_json(&["user", "add", user]);
+        daemon.cli_json(&["room", "add-member", "lobby", user]);
+    }
+    for has_server in [true, false] {
+        let run = |arguments: &[&str]| {
+            let mut command = daemon.command(arguments);
+            if !has_server {
+                let nowhere = daemon.data_dir().join("nowhere");
+                command.env("PARLOR_ADMIN__SOCKET", nowhere);
+            }
+            let output = command.output().expect("parlor runs");
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+            (text(output.stdout), text(output.stderr))
+        };
+        let locked = run(&["room", "lock", "lobby", "--reason", "a talk"]).0;
+        let expected = "Locked Lobby: members come back in, newcomers are rejected\n";
+        assert_eq!(locked, expected);
+        let shown = daemon.cli_json(&["room", "show", "lobby"]);
+        assert_eq!(shown["locked"], json!(true));
+        assert_eq!(run(&["room", "unlock", "lobby"]).0, "Unlocked Lobby\n");
+        let role = ["room", "role", "lobby", "alice", "owner"];
+        assert_eq!(run(&role).0, "user alice is the owner of Lobby\n");
+        let role = ["room", "role", "lobby", "alice", "member"];
+        let error = run(&role).1;
+        assert!(
+            error.contains("`parlor room role lobby USER owner`"),
+            "{error}"
+        );
+        let role = ["room", "role", "lobby", "bob", "owner", "--reason", "R"];
+        let (text, remark) = run(&role);
+        assert_eq!(text, "user bob is the owner of Lobby\n");
+        assert!(remark.contains("is a moderator now"), "{remark}");
+        let role = ["room", "role", "lobby", "alice", "member"];
+        assert_eq!(run(&role).0, "user alice is a member of Lobby\n");
+        let kick = ["room", "kick", "lobby", "alice", "--reason", "noise"];
+        run(&kick);
+        daemon.cli_json(&["room", "add-member", "lobby", "alice"]);
+        let audit = daemon.cli_json(&["room", "audit", "lobby", "--limit", "7"]);
+        let lines: Vec<String> = audit
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| {
+                assert_eq!(entry["actor"], json!("admin shell"));
+                let word = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
+                let keys = ["action", "user", "value", "reason"];
+                keys.map(word).join(" ")
+            })
+            .collect();
+        let expected = [
+            "kick alice - noise",
+            "role alice member -",
+            "role alice moderator R",
+            "role bob owner R",
+            "role alice owner -",
+            "unlock - - -",
+            "lock - - a talk",
+        ];
+        // The second time, bob is the former owner.
+        let skipped = if has_server { 0 } else { 1 };
+        if has_server {
+            assert_eq!(lines, expected);
+        } else {
+            assert_eq!(lines[..4], expected[..4]);
+            assert_eq!(lines[4], "role bob moderator -");
+        }
+        let before = audit[skipped]["id"].to_string();
+        let page = [
+            "room", "audit", "lobby", "--before", &before, "--limit", "1",
+        ];
+        assert_eq!(daemon.cli_json(&page)[0], audit[skipped + 1]);
+        let table = run(&["room", "audit", "lobby"]).0;
+        assert!(table.contains("admin shell  kick"), "{table}");
+    }
+    let reason = ["room", "lock", "lobby", "--reason", " "];
+    assert_eq!(daemon.cli(&reason).status.code(), Some(2));
+}
