@@ -33,6 +33,7 @@ mod redis_watch;
 mod relay_address;
 mod relay_nodes;
 mod relay_placement;
+mod retention;
 mod revocation;
 mod room_entry;
 mod rooms;

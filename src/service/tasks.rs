@@ -6,10 +6,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
-use super::{cluster, expiry, external_changes, redis_watch, relay_placement};
+use super::{cluster, expiry, external_changes, redis_watch, relay_placement, retention};
 use crate::credential::Revocations;
 
-/// Removes expired guests, acts on what other processes write to the database, and answers other nodes, until `shutdown`
+/// Removes expired guests and deleted text, acts on what other processes write to the database, and answers other nodes, until `shutdown`
 /// or until the caller drops the future. Each task runs by itself: a panic ends no other.
 pub async fn run_background_tasks(
     app: Arc<App>,
@@ -18,6 +18,7 @@ pub async fn run_background_tasks(
 ) {
     let mut tasks = JoinSet::new();
     tasks.spawn(expiry::run(app.clone(), shutdown.clone()));
+    tasks.spawn(retention::run(app.clone(), shutdown.clone()));
     tasks.spawn(cluster::serve(
         app.clone(),
         revocations.clone(),

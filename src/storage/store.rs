@@ -441,6 +441,14 @@ impl Store {
         call!(self.delete_expired(unix))
     }
 
+    /// Overwrites in the files of SQLite what was deleted. PostgreSQL does that by itself (VACUUM).
+    pub async fn overwrite_deleted(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Sqlite(database) => database.empty_journal().await,
+            Backend::Postgres(_) => Ok(()),
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn sqlite(&self) -> &sqlite::Database {
         match &self.backend {

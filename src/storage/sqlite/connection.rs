@@ -15,7 +15,7 @@ use crate::storage::StoreError;
 /// Timeout for another process's lock at the start, when a migration may take long.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout for another process's lock later: shorter than the timeout of a request.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Number of prepared statements that each connection caches: more than the store has.
 const STATEMENT_CACHE_CAPACITY: usize = 128;
 
@@ -37,6 +37,8 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     connection
         .pragma_update(None, "synchronous", "FULL")
         .and_then(|()| connection.pragma_update(None, "foreign_keys", true))
+        // Deleted rows are overwritten with zeros: the text of a deleted message must not stay in a free page.
+        .and_then(|()| connection.pragma_update(None, "secure_delete", true))
         .map_err(failed)?;
     schema::migrate(&mut connection, path)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;

@@ -39,6 +39,12 @@ impl Database {
         .await
     }
 
+    /// Writes the journal into the database file and empties it, so that deleted text is in neither. Does nothing
+    /// while another process reads from the journal.
+    pub(crate) async fn empty_journal(&self) -> Result<(), StoreError> {
+        self.threads.empty_journal().await
+    }
+
     /// Runs `work` in its own savepoint; an `Err` of either kind rolls it back.
     ///
     /// # Errors

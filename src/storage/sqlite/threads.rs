@@ -119,6 +119,16 @@ impl Threads {
         result.await.map_err(|_| closed())?
     }
 
+    /// Writes the journal into the database file and empties it.
+    pub(super) async fn empty_journal(&self) -> Result<(), StoreError> {
+        let closed = || StoreError::Closed(self.path.clone());
+        let (reply, result) = oneshot::channel();
+        let writer = self.writer.as_ref().ok_or_else(closed)?;
+        let command = Command::EmptyJournal(reply);
+        writer.send(command).await.map_err(|_| closed())?;
+        result.await.map_err(|_| closed())?
+    }
+
     /// Waits for a result, with a timeout.
     async fn with_timeout<T, E: From<StoreError>>(
         &self,

@@ -3,10 +3,12 @@
 //! fsync for each. A write that fails rolls back alone.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::connection::BUSY_TIMEOUT;
 use super::error::store_error;
 use super::open_files::OpenFiles;
 use crate::clock::{self, Mono};
@@ -15,6 +17,8 @@ use crate::storage::StoreError;
 
 /// Maximum number of writes in one transaction: bounds the wait of the first.
 const MAX_WRITES_PER_TRANSACTION: usize = 256;
+/// How long the other writes wait for a reader of the journal that is to be emptied.
+const JOURNAL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A command to the thread.
 pub(super) enum Command {
@@ -23,6 +27,8 @@ pub(super) enum Command {
     /// Check whether another process has written, and notify the watch; check whether the files are still
     /// in place.
     CheckForChanges,
+    /// Write the journal (WAL) into the database file and empty it, unless another process reads from it.
+    EmptyJournal(oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// A queued write. It runs first, and reports its result when the transaction is on the disk or has failed.
@@ -103,6 +109,7 @@ pub(super) fn run(
     while let Some(first) = commands.blocking_recv() {
         let started_at = clock::now().mono;
         let mut check = false;
+        let mut emptied = None;
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
@@ -113,6 +120,7 @@ pub(super) fn run(
                     }
                 }
                 Command::CheckForChanges => check = true,
+                Command::EmptyJournal(reply) => emptied = Some(reply),
             }
             next = (group.len() < MAX_WRITES_PER_TRANSACTION)
                 .then(|| commands.try_recv().ok())
@@ -121,6 +129,10 @@ pub(super) fn run(
         if !group.is_empty() {
             writer.commit(&mut group);
             times.observe_work(clock::now().mono.since(started_at));
+        }
+        if let Some(reply) = emptied {
+            // The caller may have stopped waiting.
+            let _ = reply.send(writer.empty_journal());
         }
         if check {
             writer.check_files();
@@ -181,6 +193,21 @@ impl Writer {
                 "the database file was removed or replaced: nothing more is written"
             );
         }
+    }
+
+    /// Writes the journal into the database file and empties it. Does nothing while another connection reads from the
+    /// journal for longer than [`JOURNAL_TIMEOUT`].
+    fn empty_journal(&self) -> Result<(), StoreError> {
+        let emptied = self
+            .connection
+            .busy_timeout(JOURNAL_TIMEOUT)
+            .and_then(|()| {
+                let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+                self.connection.query_row(sql, (), |_| Ok(()))
+            });
+        emptied
+            .and_then(|()| self.connection.busy_timeout(BUSY_TIMEOUT))
+            .map_err(|error| store_error(&self.path, &error))
     }
 
     /// Writes the group and reports to every caller in it. A write into a file that is no longer at its
