@@ -6,6 +6,9 @@ pub const MAX_REASON_CHARS: usize = 500;
 /// Maximum length of a chat message in characters.
 pub const MAX_MESSAGE_CHARS: usize = 4000;
 
+/// Maximum number of old messages that one write deletes, so that the other writes do not wait for long.
+pub const MAX_DELETED_MESSAGES: u32 = 1000;
+
 /// Maximum number of valid invites of one room, and of one user: lists must stay readable.
 pub const MAX_INVITES: u32 = 1000;
 

@@ -24,7 +24,7 @@ struct Body {
 }
 
 pub(super) async fn read(request: Request) -> Result<Response, Error> {
-    let (_, room) = participant_room(&request).await?;
+    let (access, room) = participant_room(&request).await?;
     let limit = page_size(&request, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?;
     let before = request.query("before").map(|text| text.parse());
     let before = before
@@ -32,7 +32,8 @@ pub(super) async fn read(request: Request) -> Result<Response, Error> {
         .map_err(|_| Error::bad_request("`before` must be the id of a message"))?;
     let app = &request.app;
     // One more than the page, to detect another page.
-    let mut found = app.store.messages(&room.id, before, limit + 1).await?;
+    let reader = &access.caller.user;
+    let mut found = app.messages(reader, &room.id, before, limit + 1).await?;
     let more = found.len() > limit as usize;
     if more {
         found.remove(0);

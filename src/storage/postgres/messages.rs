@@ -1,9 +1,19 @@
 //! Writes, lists and deletes the chat messages of a room.
 
-use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
+use super::call::{LONG_WRITE, Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
 use crate::storage::rows::message;
-use crate::storage::{Message, MessageError, NewMessage, StoreError};
+use crate::storage::{MAX_DELETED_MESSAGES, Message, MessageError, NewMessage, StoreError};
+
+/// The condition of a page of messages for a newcomer. The id of their first message keeps the query from reading all
+/// messages that are hidden from them.
+const HIDDEN: &str = "
+    AND m.created_at >= (
+        SELECT joined_at FROM room_participants WHERE room_id = $1 AND user_id = $4 AND left_at IS NULL)
+    AND m.id >= (
+        SELECT id FROM room_messages WHERE room_id = $1 AND created_at >= (
+            SELECT joined_at FROM room_participants WHERE room_id = $1 AND user_id = $4 AND left_at IS NULL)
+        ORDER BY created_at, id LIMIT 1)";
 
 impl Database {
     pub(crate) async fn post_message(
@@ -49,15 +59,25 @@ impl Database {
     pub(crate) async fn messages(
         &self,
         room_id: &str,
+        newcomer: Option<&str>,
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Message>, StoreError> {
-        let sql = "SELECT m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at
-                   FROM room_messages m JOIN users u ON u.id = m.user_id
-                   WHERE m.room_id = $1 AND m.id < $2 ORDER BY m.id DESC LIMIT $3";
         let before = before.unwrap_or(i64::MAX);
-        let parameters: Parameters<'_> = &[&Text(room_id), &before, &i64::from(limit)];
-        let mut found = self.query(READ, sql, parameters, message).await?;
+        let limit = i64::from(limit);
+        let (room_id, newcomer) = (Text(room_id), newcomer.map(Text));
+        let all: Parameters<'_> = &[&room_id, &before, &limit];
+        let (hidden, parameters): (_, Parameters<'_>) = match &newcomer {
+            None => ("", all),
+            Some(newcomer) => (HIDDEN, &[&room_id, &before, &limit, newcomer]),
+        };
+        let sql = format!(
+            "SELECT m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at
+             FROM room_messages m JOIN users u ON u.id = m.user_id
+             WHERE m.room_id = $1 AND m.id < $2 {hidden}
+             ORDER BY m.id DESC LIMIT $3"
+        );
+        let mut found = self.query(READ, &sql, parameters, message).await?;
         found.reverse();
         Ok(found)
     }
@@ -65,10 +85,16 @@ impl Database {
     pub(crate) async fn message_author(
         &self,
         room_id: &str,
+        newcomer: Option<&str>,
         message: i64,
     ) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT user_id FROM room_messages WHERE id = $2 AND room_id = $1";
-        self.query_opt(READ, sql, &[&Text(room_id), &message], |row| row.try_get(0))
+        let sql = "SELECT user_id FROM room_messages
+                   WHERE id = $2 AND room_id = $1
+                     AND ($3::text IS NULL OR user_id = $3 OR created_at >= (
+                         SELECT joined_at FROM room_participants
+                         WHERE room_id = $1 AND user_id = $3 AND left_at IS NULL))";
+        let parameters: Parameters<'_> = &[&Text(room_id), &message, &newcomer.map(Text)];
+        self.query_opt(READ, sql, parameters, |row| row.try_get(0))
             .await
     }
 
@@ -82,5 +108,19 @@ impl Database {
         self.query(call, sql, &[&Text(room_id), &message], |_| Ok(()))
             .await?;
         Ok(())
+    }
+
+    pub(crate) async fn delete_old_messages(&self, before: u64) -> Result<bool, StoreError> {
+        let call = LONG_WRITE.without_doubt();
+        // Visits each room by the index `messages_by_time`. Another node may be deleting some of the messages.
+        let sql = "DELETE FROM room_messages WHERE id IN (
+                       SELECT old.id FROM coworking_rooms r CROSS JOIN LATERAL (
+                           SELECT id FROM room_messages WHERE room_id = r.id AND created_at < $1
+                           ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED) old
+                       LIMIT $2)
+                   RETURNING id";
+        let parameters: Parameters<'_> = &[&time(before), &i64::from(MAX_DELETED_MESSAGES)];
+        let deleted = self.query(call, sql, parameters, |_| Ok(())).await?;
+        Ok(deleted.len() >= MAX_DELETED_MESSAGES as usize)
     }
 }

@@ -13,12 +13,12 @@ use crate::storage::StoreError;
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The schema that this version of parlor knows.
-pub(super) const CURRENT: i32 = 6;
+pub(super) const CURRENT: i32 = 7;
 
 /// The migrations and the schema that each results in. The numbers are those of SQLite's schemas, and 3 is the
 /// first for PostgreSQL. A step that was ever on the main branch is never edited; functions alone are replaced, by a
 /// step that drops those of the earlier ones. A step that parlor of the schema before cannot use sets `min_reader`.
-const STEPS: [(i32, &[&str]); 4] = [
+const STEPS: [(i32, &[&str]); 5] = [
     (
         3,
         &[include_str!("schema_3.sql"), include_str!("triggers_3.sql")],
@@ -34,13 +34,14 @@ const STEPS: [(i32, &[&str]); 4] = [
     ),
     (5, &[include_str!("schema_5.sql")]),
     (
-        CURRENT,
+        6,
         &[
             include_str!("schema_6.sql"),
             include_str!("functions_6.sql"),
             include_str!("join_6.sql"),
         ],
     ),
+    (CURRENT, &[include_str!("schema_7.sql")]),
 ];
 
 /// The key of the advisory lock of migrations: "prlr".

@@ -6,7 +6,29 @@ use super::database::Database;
 use super::lookup::{active_user, is_member, room_by_id};
 use crate::storage::rows::message;
 use crate::storage::utc;
-use crate::storage::{JoinError, Message, MessageError, NewMessage, StoreError};
+use crate::storage::{
+    JoinError, MAX_DELETED_MESSAGES, Message, MessageError, NewMessage, StoreError,
+};
+
+/// The query for a page of messages: by room, upper limit of the ids, number and newcomer. The id of the newcomer's
+/// first message keeps the query from reading all messages that are hidden from them.
+pub(super) const PAGE: &str = "
+    WITH visible (since, first_id) AS (
+        SELECT p.joined_at, (
+            SELECT id FROM room_messages WHERE room_id = ?1 AND created_at >= p.joined_at
+            ORDER BY created_at, id LIMIT 1)
+        FROM room_participants p WHERE p.room_id = ?1 AND p.user_id = ?4 AND p.left_at IS NULL)
+    SELECT m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at
+    FROM room_messages m JOIN users u ON u.id = m.user_id
+    WHERE m.room_id = ?1 AND m.id < ?2
+      AND m.id >= iif(?4 IS NULL, 0, (SELECT first_id FROM visible))
+      AND (?4 IS NULL OR m.created_at >= (SELECT since FROM visible))
+    ORDER BY m.id DESC LIMIT ?3";
+
+/// The query for old messages: by time and number. It visits each room by the index `messages_by_time`.
+pub(super) const OLD: &str = "
+    SELECT m.id FROM coworking_rooms r
+    CROSS JOIN room_messages m ON m.room_id = r.id AND m.created_at < ?1 LIMIT ?2";
 
 impl Database {
     pub(crate) async fn post_message(
@@ -42,15 +64,15 @@ impl Database {
     pub(crate) async fn messages(
         &self,
         room_id: &str,
+        newcomer: Option<&str>,
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Message>, StoreError> {
-        let parameters = (room_id.to_owned(), before.unwrap_or(i64::MAX), limit);
-        let sql = "SELECT m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at
-                   FROM room_messages m JOIN users u ON u.id = m.user_id
-                   WHERE m.room_id = ?1 AND m.id < ?2 ORDER BY m.id DESC LIMIT ?3";
+        let newcomer = newcomer.map(str::to_owned);
+        let before = before.unwrap_or(i64::MAX);
+        let parameters = (room_id.to_owned(), before, limit, newcomer);
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(sql)?;
+            let mut statement = connection.prepare_cached(PAGE)?;
             let found = statement.query_map(parameters, |row| message(row))?;
             let mut found: Vec<Message> = found.collect::<rusqlite::Result<_>>()?;
             found.reverse();
@@ -62,14 +84,19 @@ impl Database {
     pub(crate) async fn message_author(
         &self,
         room_id: &str,
+        newcomer: Option<&str>,
         message: i64,
     ) -> Result<Option<String>, StoreError> {
-        let room_id = room_id.to_owned();
-        let sql = "SELECT user_id FROM room_messages WHERE id = ?2 AND room_id = ?1";
+        let parameters = (room_id.to_owned(), message, newcomer.map(str::to_owned));
+        let sql = "SELECT user_id FROM room_messages
+                   WHERE id = ?2 AND room_id = ?1
+                     AND (?3 IS NULL OR user_id = ?3 OR created_at >= (
+                         SELECT joined_at FROM room_participants
+                         WHERE room_id = ?1 AND user_id = ?3 AND left_at IS NULL))";
         self.read(move |connection| {
             connection
                 .prepare_cached(sql)?
-                .query_row((room_id, message), |row| row.get(0))
+                .query_row(parameters, |row| row.get(0))
                 .optional()
         })
         .await
@@ -87,6 +114,32 @@ impl Database {
                 .prepare_cached(sql)?
                 .execute((room_id, message))?;
             Ok(Ok(()))
+        })
+        .await
+    }
+
+    /// A connection that reads looks for the messages, so that the other writes do not wait for the search.
+    pub(crate) async fn delete_old_messages(&self, before: u64) -> Result<bool, StoreError> {
+        let before = utc::format(before);
+        let old: Vec<i64> = self
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(OLD)?;
+                let found =
+                    statement.query_map((before, MAX_DELETED_MESSAGES), |row| row.get(0))?;
+                found.collect()
+            })
+            .await?;
+        if old.is_empty() {
+            return Ok(false);
+        }
+        let may_have_more = old.len() >= MAX_DELETED_MESSAGES as usize;
+        self.write(move |connection| {
+            let mut delete =
+                connection.prepare_cached("DELETE FROM room_messages WHERE id = ?1")?;
+            for id in old {
+                delete.execute([id])?;
+            }
+            Ok(Ok(may_have_more))
         })
         .await
     }
@@ -121,6 +174,7 @@ fn insert(connection: &Connection, new: &NewMessage, unix: u64) -> rusqlite::Res
     Ok(connection.last_insert_rowid())
 }
 
+/// Deletes the oldest messages beyond `keep`, at most [`MAX_DELETED_MESSAGES`].
 fn delete_all_but_newest(
     connection: &Connection,
     room_id: &str,
@@ -128,10 +182,12 @@ fn delete_all_but_newest(
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "DELETE FROM room_messages WHERE room_id = ?1 AND id <= (
-                 SELECT id FROM room_messages WHERE room_id = ?1
-                 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+            "DELETE FROM room_messages WHERE id IN (
+                 SELECT id FROM room_messages WHERE room_id = ?1 AND id <= (
+                     SELECT id FROM room_messages WHERE room_id = ?1
+                     ORDER BY id DESC LIMIT 1 OFFSET ?2)
+                 ORDER BY id LIMIT ?3)",
         )?
-        .execute((room_id, keep))
+        .execute((room_id, keep, MAX_DELETED_MESSAGES))
         .map(drop)
 }

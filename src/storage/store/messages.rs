@@ -4,7 +4,8 @@ use super::{Backend, Store};
 use crate::storage::{Message, MessageError, NewMessage, StoreError};
 
 impl Store {
-    /// Stores a message of a participant. The room keeps the newest `keep` messages (0: all).
+    /// Stores a message of a participant. The room keeps the newest `keep` messages (0: all): of the
+    /// others, at most [`MAX_DELETED_MESSAGES`](crate::storage::MAX_DELETED_MESSAGES) are deleted.
     pub async fn post_message(
         &self,
         new: NewMessage,
@@ -15,27 +16,36 @@ impl Store {
     }
 
     /// Returns the last `limit` messages of a room, or the last ones before the message `before`; oldest
-    /// first.
+    /// first. With a `newcomer`, a user's id, only messages since they joined; none if they are no member.
     pub async fn messages(
         &self,
         room_id: &str,
+        newcomer: Option<&str>,
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Message>, StoreError> {
-        call!(self.messages(room_id, before, limit))
+        call!(self.messages(room_id, newcomer, before, limit))
     }
 
-    /// Returns the id of the author of a message of the room; `None` if the room has no such message.
+    /// Returns the id of the author of a message of the room; `None` if the room has no such message. With a
+    /// `newcomer`, a user's id, only of their own messages and of messages since they joined.
     pub async fn message_author(
         &self,
         room_id: &str,
+        newcomer: Option<&str>,
         message: i64,
     ) -> Result<Option<String>, StoreError> {
-        call!(self.message_author(room_id, message))
+        call!(self.message_author(room_id, newcomer, message))
     }
 
     /// Deletes a message of the room. Idempotent.
     pub async fn delete_message(&self, room_id: &str, message: i64) -> Result<(), StoreError> {
         call!(self.delete_message(room_id, message))
+    }
+
+    /// Deletes messages of all rooms that were written before `before`, at most [`MAX_DELETED_MESSAGES`](crate::storage::MAX_DELETED_MESSAGES). Returns
+    /// whether there may be more.
+    pub async fn delete_old_messages(&self, before: u64) -> Result<bool, StoreError> {
+        call!(self.delete_old_messages(before))
     }
 }

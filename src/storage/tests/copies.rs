@@ -106,7 +106,7 @@ async fn a_store_is_copied_to_postgres_and_back() {
             .unwrap(),
         revocations
     );
-    let last = there.store.messages("small", None, 1).await.unwrap();
+    let last = there.store.messages("small", None, None, 1).await.unwrap();
     let message = NewMessage {
         room_id: "small".to_owned(),
         user_id: last[0].user_id.clone(),

@@ -129,83 +129,6 @@ async fn a_preview_shows_a_room_and_uses_no_invite_up(fixture: Fixture) {
     assert_eq!(preview(None, None).await, Err(JoinError::RoomClosed));
 }
 
-async fn messages_come_in_pages_and_a_room_keeps_the_newest(fixture: Fixture) {
-    let store = &fixture.store;
-    fixture.room("r", false, None).await;
-    let alice = fixture.user("alice").await;
-    let new = |content: &str| NewMessage {
-        room_id: "r".to_owned(),
-        user_id: alice.clone(),
-        content: content.to_owned(),
-    };
-    let refused = store.post_message(new("early"), 0, NOW).await;
-    assert_eq!(refused, Err(MessageError::NotAMember));
-    fixture.join("r", &alice).await.unwrap();
-    let blank = store.post_message(new(" "), 0, NOW).await;
-    assert_eq!(blank, Err(MessageError::BadContent));
-    let mut posted = Vec::new();
-    for number in 0..7 {
-        let message = store.post_message(new(&number.to_string()), 5, NOW + number);
-        posted.push(message.await.unwrap());
-    }
-    assert_eq!(store.messages("r", None, 10).await.unwrap(), posted[2..]);
-    let page = store.messages("r", Some(posted[5].id), 2).await.unwrap();
-    assert_eq!(page, posted[3..5]);
-    assert_eq!(fixture.count("room_messages"), 5);
-    store.disable_user(&alice, NOW).await.unwrap();
-    let refused = store.post_message(new("late"), 0, NOW).await;
-    assert_eq!(refused, Err(MessageError::Author(JoinError::UserDisabled)));
-}
-
-async fn one_message_is_deleted_and_only_in_its_own_room(fixture: Fixture) {
-    let store = &fixture.store;
-    store.provision("alice", None).await.unwrap();
-    let mut posted = Vec::new();
-    for room in ["r", "r", "s"] {
-        if store.room(room).await.unwrap().is_none() {
-            fixture.room(room, false, None).await;
-        }
-        fixture.join(room, "alice").await.unwrap();
-        let message = NewMessage {
-            room_id: room.to_owned(),
-            user_id: "alice".to_owned(),
-            content: "text".to_owned(),
-        };
-        posted.push(store.post_message(message, 0, NOW).await.unwrap());
-    }
-    let id = posted[0].id;
-    let author = async |room| store.message_author(room, id).await.unwrap();
-    assert_eq!(author("r").await.as_deref(), Some("alice"));
-    assert_eq!(author("s").await, None);
-    store.delete_message("s", id).await.unwrap();
-    assert_eq!(fixture.count("room_messages"), 3);
-    // Twice: the second time, it is gone.
-    for _ in 0..2 {
-        store.delete_message("r", id).await.unwrap();
-    }
-    assert_eq!(author("r").await, None);
-    assert_eq!(store.messages("r", None, 10).await.unwrap(), posted[1..2]);
-    assert_eq!(store.messages("s", None, 10).await.unwrap(), posted[2..]);
-}
-
-async fn an_id_of_a_deleted_message_is_not_used_again(fixture: Fixture) {
-    fixture.store.provision("alice", None).await.unwrap();
-    let mut last = 0;
-    for room in ["a", "b", "c"] {
-        fixture.room(room, false, None).await;
-        fixture.join(room, "alice").await.unwrap();
-        let message = NewMessage {
-            room_id: room.to_owned(),
-            user_id: "alice".to_owned(),
-            content: "text".to_owned(),
-        };
-        let posted = fixture.store.post_message(message, 0, NOW).await.unwrap();
-        assert!(posted.id > last);
-        last = posted.id;
-        fixture.store.delete_room(room, NOW).await.unwrap();
-    }
-}
-
 async fn bans_replace_each_other_and_tell_how_the_guest_came(fixture: Fixture) {
     let store = &fixture.store;
     fixture.room("r", false, None).await;
@@ -315,8 +238,5 @@ on_every_backend!(
     people_are_found_by_name_id_and_room,
     a_user_sees_public_rooms_own_ones_and_memberships,
     a_preview_shows_a_room_and_uses_no_invite_up,
-    messages_come_in_pages_and_a_room_keeps_the_newest,
-    an_id_of_a_deleted_message_is_not_used_again,
-    one_message_is_deleted_and_only_in_its_own_room,
     bans_replace_each_other_and_tell_how_the_guest_came,
 );

@@ -32,6 +32,7 @@ mod inactive;
 mod invites;
 mod lists;
 mod members;
+mod messages;
 mod model;
 mod moderation;
 mod names;

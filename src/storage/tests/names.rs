@@ -243,7 +243,7 @@ async fn text_with_a_null_character_is_no_error(fixture: Fixture) {
         content: "a\0b".to_owned(),
     };
     let posted = fixture.store.post_message(new, 10, NOW).await.unwrap();
-    let messages = fixture.store.messages("r", None, 10).await.unwrap();
+    let messages = fixture.store.messages("r", None, None, 10).await.unwrap();
     assert_eq!((messages.len(), messages[0].id), (1, posted.id));
     assert_eq!(fixture.store.find_users("alice\0").await.unwrap(), []);
     assert_eq!(fixture.store.login("alice\0").await.unwrap(), None);

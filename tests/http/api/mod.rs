@@ -1,6 +1,7 @@
 //! The JSON routes, over sockets, against the real binary.
 
 mod bodies;
+mod chat_history;
 mod deleted_messages;
 mod description;
 mod ice;

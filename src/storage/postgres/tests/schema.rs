@@ -8,34 +8,34 @@ use crate::storage::{CopyError, copy};
 #[tokio::test]
 async fn a_newer_schema_is_refused_and_left_as_it_is() {
     let fixture = Fixture::postgres().await;
-    fixture.sql("UPDATE schema_version SET version = 7, min_reader = 7");
+    fixture.sql("UPDATE schema_version SET version = 8, min_reader = 8");
     let database = fixture.database.as_ref().unwrap();
     let newer = StoreError::NewerServerSchema {
         server: database.url(),
-        found: 7,
-        known: 6,
+        found: 8,
+        known: 7,
     };
     let refused = connect(database).await.err();
     assert_eq!(refused, Some(newer));
     let version = database.sql("SELECT version FROM parlor.schema_version");
-    assert_eq!(version, "7");
+    assert_eq!(version, "8");
 }
 
 #[tokio::test]
 async fn a_newer_schema_for_this_version_is_used_and_not_copied() {
     let fixture = Fixture::postgres().await;
     fixture.sql(
-        "UPDATE schema_version SET version = 7; ALTER TABLE room_bans ADD COLUMN severity integer",
+        "UPDATE schema_version SET version = 8; ALTER TABLE room_bans ADD COLUMN severity integer",
     );
     let database = fixture.database.as_ref().unwrap();
     let store = connect(database).await.unwrap();
     store.provision("alice", None).await.unwrap();
     let version = database.sql("SELECT version FROM parlor.schema_version");
-    assert_eq!(version, "7");
+    assert_eq!(version, "8");
     let newer = StoreError::NewerServerSchema {
         server: database.url(),
-        found: 7,
-        known: 6,
+        found: 8,
+        known: 7,
     };
     let empty = Fixture::new();
     for (source, target) in [(&store, &empty.store), (&empty.store, &store)] {
@@ -263,6 +263,16 @@ const SCHEMA_5: [&str; 7] = [
     ),
 ];
 
+#[tokio::test]
+async fn a_database_of_schema_6_is_migrated_with_every_row() {
+    let step = [
+        include_str!("../schema_6.sql"),
+        include_str!("../functions_6.sql"),
+        include_str!("../join_6.sql"),
+    ];
+    every_row_is_migrated(6, &[&SCHEMA_5[..], &step].concat()).await;
+}
+
 /// A parlor of schema 5 beside newer ones calls these functions with the parameters that it knows.
 #[tokio::test]
 async fn calls_of_parlor_with_schema_5_stay_valid() {
@@ -307,7 +317,7 @@ async fn every_row_is_migrated(version: u32, schema: &[&str]) {
     let store = connect(&database).await.unwrap();
     let joined = store.join("r", "alice", JoinGrant::None, NOW).await;
     assert_eq!(joined.unwrap().generation, 1);
-    let messages = store.messages("r", None, 10).await.unwrap();
+    let messages = store.messages("r", None, None, 10).await.unwrap();
     assert_eq!(messages[0].content, "hello");
     let new = server().create(None);
     drop(connect(&new).await.unwrap());

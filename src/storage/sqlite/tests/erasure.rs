@@ -62,7 +62,7 @@ async fn the_text_of_deleted_messages_is_in_no_file() {
     store.overwrite_deleted().await.unwrap();
     let kept: Vec<usize> = all.into_iter().filter(|number| !deleted(*number)).collect();
     assert_eq!(found(&fixture), kept);
-    let messages = store.messages("r", None, 1000).await.unwrap();
+    let messages = store.messages("r", None, None, 1000).await.unwrap();
     assert_eq!(messages.len(), kept.len());
 }
 

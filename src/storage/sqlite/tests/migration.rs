@@ -59,7 +59,7 @@ async fn every_row_is_migrated(dir: tempfile::TempDir) {
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 6);
+    assert_eq!(version, 7);
     let alice = fixture.found("alice").await.expect("alice");
     assert!(alice.admin && !alice.disabled);
     assert!(fixture.store.has_password("alice").await.unwrap());
@@ -67,7 +67,7 @@ async fn every_row_is_migrated(dir: tempfile::TempDir) {
     assert_eq!(fixture.members("r").await, ["alice", "gast"]);
     let invites = fixture.store.invites(Some("r"), NOW, 10).await.unwrap();
     assert_eq!(invites[0].uses_left, Some(3));
-    let messages = fixture.store.messages("r", None, 10).await.unwrap();
+    let messages = fixture.store.messages("r", None, None, 10).await.unwrap();
     assert_eq!(messages[0].content, "hello");
     fixture.store.enable_user("bob").await.unwrap();
     let banned = fixture.store.join("r", "bob", JoinGrant::Token, NOW);
@@ -122,20 +122,20 @@ async fn only_those_disabled_before_the_migration_have_ended_tokens() {
 #[test]
 fn a_schema_after_the_newest_is_refused_and_left_as_it_is() {
     let fixture = Fixture::new();
-    fixture.sql("PRAGMA user_version = 7");
+    fixture.sql("PRAGMA user_version = 8");
     let path = fixture.dir.path().join(FILE_NAME);
     let refused = Store::open(&path).err();
     let newer = StoreError::NewerSchema {
         path,
-        found: 7,
-        known: 6,
+        found: 8,
+        known: 7,
     };
     assert_eq!(refused, Some(newer));
     let version: u32 = fixture
         .other()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 7);
+    assert_eq!(version, 8);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Query plans.
 
 use super::*;
+use crate::storage::sqlite::messages;
 
 #[tokio::test]
 async fn a_list_of_invites_is_limited_and_needs_no_sorting() {
@@ -46,4 +47,29 @@ fn the_check_that_nothing_references_a_deleted_user_uses_an_index() {
         )
         .unwrap();
     assert_eq!(unindexed, None);
+}
+
+/// The steps of a query's plan.
+fn plan(fixture: &Fixture, sql: &str, parameters: impl rusqlite::Params) -> Vec<String> {
+    let other = fixture.other();
+    let mut statement = other.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let steps = statement.query_map(parameters, |row| row.get(3)).unwrap();
+    steps.collect::<rusqlite::Result<_>>().unwrap()
+}
+
+#[test]
+fn old_messages_and_the_first_one_for_a_newcomer_are_found_by_an_index() {
+    let fixture = Fixture::new();
+    let old = plan(&fixture, messages::OLD, ("", 10));
+    let page = plan(&fixture, messages::PAGE, ("r", 5, 10, Some("alice")));
+    let by_time =
+        |step: &String| step.contains("COVERING INDEX messages_by_time (room_id=? AND created_at");
+    assert!(old.iter().any(by_time), "{old:?}");
+    assert!(page.iter().any(by_time), "{page:?}");
+    let by_id =
+        |step: &String| step.contains("INDEX messages_by_room (room_id=? AND id>? AND id<?)");
+    assert!(page.iter().any(by_id), "{page:?}");
+    let of_messages = |step: &&String| step.starts_with("SCAN") && step.contains("messages");
+    let scans: Vec<_> = old.iter().chain(&page).filter(of_messages).collect();
+    assert!(scans.is_empty(), "{scans:?}");
 }
