@@ -1,4 +1,4 @@
-//! What was deleted is no longer in the files.
+//! Deleted text is no longer in the files.
 
 use super::*;
 
