@@ -42,7 +42,7 @@ async fn the_text_of_deleted_messages_is_in_no_file() {
     let mut ids = Vec::new();
     for number in 0..MESSAGES * SIZES.len() {
         let message = NewMessage {
-            room_id: if number % 10 == 0 { "s" } else { "r" }.to_owned(),
+            room_id: if number.is_multiple_of(10) { "s" } else { "r" }.to_owned(),
             user_id: "alice".to_owned(),
             content: content(number, SIZES[number % SIZES.len()]),
         };
@@ -51,10 +51,10 @@ async fn the_text_of_deleted_messages_is_in_no_file() {
     let all: Vec<usize> = (0..ids.len()).collect();
     assert_eq!(found(&fixture), all);
     // Single ones, in an order that splits and joins pages.
-    let deleted = |number: usize| number % 10 == 0 || number * 7 % 5 < 3;
+    let deleted = |number: usize| number.is_multiple_of(10) || number * 7 % 5 < 3;
     for step in 0..ids.len() {
         let number = step * 37 % ids.len();
-        if number % 10 != 0 && deleted(number) {
+        if !number.is_multiple_of(10) && deleted(number) {
             store.delete_message("r", ids[number]).await.unwrap();
         }
     }
