@@ -69,8 +69,7 @@ impl Guest {
 
     /// Returns whether the allocation exists; the server answers 437 if it does not.
     fn has_relay(&mut self) -> bool {
-        let refresh = self.relay.request(parlor::stun::Method::REFRESH, &[]);
-        match refresh.code() {
+        match self.refresh() {
             None => true,
             Some(437) => false,
             Some(other) => panic!("{other}"),
@@ -80,10 +79,23 @@ impl Guest {
     /// Waits until the allocation has ended.
     fn loses_relay(&mut self) {
         let started = parlor::clock::now().mono;
-        while self.has_relay() {
+        loop {
+            match self.refresh() {
+                // Revoked, but the command that ends the allocation is still on its way to the shard: the answer 401
+                // ends it, too.
+                None | Some(401) => {}
+                Some(437) => return,
+                Some(other) => panic!("{other}"),
+            }
             let waited = parlor::clock::now().mono.since(started);
             assert!(waited < DEADLINE, "the relay is still there");
         }
+    }
+
+    /// Refreshes the allocation; returns the code of an error.
+    fn refresh(&mut self) -> Option<u16> {
+        let refresh = self.relay.request(parlor::stun::Method::REFRESH, &[]);
+        refresh.code()
     }
 }
 
