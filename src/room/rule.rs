@@ -10,6 +10,8 @@ pub(crate) enum Rule {
     OlderIsNotified,
     /// A node notices that entries of its inbox were removed before it read them.
     InboxIsCounted,
+    /// Members on other nodes that a snapshot does not list leave: their departures may be among the removed entries.
+    UnlistedMembersLeave,
     /// A receiver drops messages that it has received before.
     MessagesAreNumbered,
     /// Other nodes' members of a lost roster leave if no node restates them.

@@ -169,16 +169,15 @@ impl Room {
             (entry.user.clone(), Listed { connection, age })
         });
         remote.listed = listed.collect();
-        let is_gone = |user: &Arc<str>, m: &RemoteMember| m.is_confirmed && !users.contains(user);
+        let is_gone = |user: &Arc<str>, m: &RemoteMember| {
+            m.is_confirmed && !users.contains(user) && applies(Rule::UnlistedMembersLeave)
+        };
         let gone = remote.members.iter().filter(|(user, m)| is_gone(user, m));
         let gone: Vec<Place> = gone.map(|(_, member)| member.place.clone()).collect();
         for place in gone {
             remote.remember_ended(place);
         }
-        self.remove_remote(
-            |user, member| member.is_confirmed && !users.contains(user),
-            effects,
-        );
+        self.remove_remote(is_gone, effects);
         self.close_unlisted(effects);
         for Entry { user, place, .. } in others {
             self.learn_restated(user, place, effects);

@@ -7,9 +7,10 @@ use crate::room::rule::Rule;
 const SEEDS: u64 = 60;
 
 /// A rule of the state machines, and the schedules that notice its absence.
-const RULES: [(Rule, Faults); 11] = [
+const RULES: [(Rule, Faults); 12] = [
     (Rule::OlderIsNotified, Faults::All),
     (Rule::InboxIsCounted, Faults::All),
+    (Rule::UnlistedMembersLeave, Faults::All),
     (Rule::MessagesAreNumbered, Faults::Connections),
     (Rule::UnconfirmedMembersLeave, Faults::All),
     (Rule::EvictedNodesStayAway, Faults::All),
