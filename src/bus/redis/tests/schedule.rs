@@ -416,7 +416,8 @@ fn a_later_connection_wins_although_the_clock_of_redis_is_behind() {
     switch_off(Some(Rule::TimeGoesOn));
     let without = enter_with_late_clock();
     switch_off(None);
-    assert_ne!(without, expected);
+    let error = "client 2 is replaced by the earlier client 1";
+    assert_eq!(without, Err(error.to_owned()));
 }
 
 /// The first seed that notices that a rule is switched off, or that a text of the scripts is replaced.
