@@ -246,6 +246,23 @@ async fn nodes_read_what_others_say_about_themselves() {
 }
 
 #[tokio::test]
+async fn a_node_that_finishes_has_sent_everything_and_has_no_lease() {
+    let url = server::server().database();
+    let [near, far] = ["near", "far-away"].map(|name| Peer::start(name, &url));
+    wait_until(|| near.link.is_available() && far.link.is_available()).await;
+    assert!(near.link.tell(far.link.id(), b"last".to_vec()));
+    let id = near.link.id();
+    near.link.finish().await;
+    let mut admin = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let mut list = cmd("ZRANGE");
+    list.arg("p1:nodes").arg(0).arg(-1);
+    let listed: Vec<String> = list.query(&mut admin).unwrap();
+    assert_eq!(listed, [far.link.id().to_string()]);
+    let sent = [(id, b"last".to_vec())];
+    wait_until(|| *far.messages.lock().unwrap() == sent).await;
+}
+
+#[tokio::test]
 async fn nodes_agree_where_a_room_is_placed_also_after_redis_has_forgotten_it() {
     let redis = server::Server::start();
     let url = redis.database();

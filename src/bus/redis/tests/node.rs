@@ -128,3 +128,59 @@ fn an_error_of_redis_closes_the_connection() {
     assert!(!node.is_broken() && !node.is_available());
     assert_eq!(node.poll_output(), Some(Output::RosterLost));
 }
+
+fn text(text: &str) -> Value {
+    Value::BulkString(text.as_bytes().to_vec())
+}
+
+/// The answer to a renewal of the lease that lists these nodes.
+fn renewal(nodes: &[&str]) -> Value {
+    let none = || Value::Array(Vec::new());
+    let nodes = nodes.iter().flat_map(|node| [node, "0", ""].map(text));
+    Value::Array(vec![
+        Value::Int(0),
+        none(),
+        none(),
+        none(),
+        Value::Int(0),
+        text("0"),
+        text("1"),
+        Value::Array(nodes.collect()),
+    ])
+}
+
+/// An entry of an inbox that says that a node has restated all its rooms.
+fn all_restated(node: &str) -> Value {
+    let fields = ["t", "all-restated", "n", node].map(text).to_vec();
+    let entry = Value::Array(vec![text("1-0"), Value::Array(fields)]);
+    let stream = Value::Array(vec![text("inbox"), Value::Array(vec![entry])]);
+    Value::Array(vec![stream])
+}
+
+#[test]
+fn members_of_a_lost_roster_are_waited_for_while_another_node_restates_its_rooms() {
+    let mut node = registered();
+    node.handle_connected("another run", START);
+    assert_eq!(node.poll_output(), Some(Output::RosterLost));
+    node.rooms_visited();
+    node.poll_command(START).expect("the registration");
+    node.handle_reply(registration(), START);
+    node.handle_timeout(START);
+    node.poll_command(START).expect("the renewal");
+    let own = node.id().to_string();
+    node.handle_reply(renewal(&[&own, "far.1"]), START);
+    node.poll_command(START).expect("all is restated");
+    node.handle_reply(ok(), START);
+    let later = START + Duration::from_secs(60);
+    node.handle_timeout(later);
+    assert_eq!(node.poll_output(), None);
+    let (generation, _) = node.read_command(1, None).expect("an inbox");
+    node.handle_entries(generation, all_restated("far.1"));
+    let restated = Output::NodesRestated {
+        room: None,
+        nodes: vec!["far.1".into()],
+    };
+    assert_eq!(node.poll_output(), Some(restated));
+    node.handle_timeout(later + Duration::from_secs(60));
+    assert_eq!(node.poll_output(), Some(Output::ForgetUnconfirmed));
+}

@@ -305,6 +305,74 @@ fn members_of_a_lost_roster_stay_until_their_node_restates_them() {
 }
 
 #[test]
+fn a_member_of_a_lost_roster_leaves_when_its_node_restates_others_alone() {
+    let (mut fixture, _) = Fixture::with_alice_and_bob();
+    fixture.room.roster_lost();
+    fixture.room.restate();
+    fixture.apply(RosterEvent::Snapshot {
+        seq: 90,
+        number: 1,
+        roster: vec![entry("alice", "here", 1, 20)],
+    });
+    fixture.apply(RosterEvent::Restated {
+        seq: 91,
+        node: "there".into(),
+        members: vec![entry("carol", "there", 8, 30)],
+        ended: Vec::new(),
+    });
+    assert_eq!(
+        fixture.messages(),
+        ["user-left bob to 1", "user-joined carol to 1"]
+    );
+}
+
+#[test]
+fn a_member_of_a_lost_roster_leaves_when_its_node_has_restated_all_rooms() {
+    let (mut fixture, _) = Fixture::with_alice_and_bob();
+    fixture.room.roster_lost();
+    fixture.room.restate();
+    fixture.apply(RosterEvent::Snapshot {
+        seq: 90,
+        number: 1,
+        roster: vec![entry("alice", "here", 1, 20)],
+    });
+    for (node, expected) in [("far", &[][..]), ("there", &["user-left bob to 1"])] {
+        let is_restated = |one: &NodeId| **one == *node;
+        fixture
+            .room
+            .nodes_restated(is_restated, &mut fixture.effects);
+        assert_eq!(fixture.messages(), expected);
+    }
+}
+
+#[test]
+fn a_connection_that_a_snapshot_lacks_is_ended_when_it_is_restated() {
+    let (mut fixture, _) = Fixture::with_alice_and_bob();
+    fixture.room.events_lost();
+    fixture.room.restate();
+    fixture.apply(RosterEvent::Snapshot {
+        seq: 5,
+        number: 1,
+        roster: vec![entry("alice", "here", 1, 20)],
+    });
+    assert_eq!(fixture.messages(), ["user-left bob to 1"]);
+    fixture.apply(RosterEvent::Restated {
+        seq: 6,
+        node: "there".into(),
+        members: vec![entry("bob", "there", 7, 10)],
+        ended: Vec::new(),
+    });
+    let end = Request::End {
+        user: Arc::from("bob"),
+        place: place("there", 7, 10),
+    };
+    assert_eq!(
+        (fixture.messages().len(), &*fixture.requests),
+        (0, &[end][..])
+    );
+}
+
+#[test]
 fn the_members_of_an_evicted_node_enter_anew() {
     let (mut fixture, alice) = Fixture::with_alice_and_bob();
     fixture.effects.clear();
