@@ -90,6 +90,16 @@ mod tests {
     }
 
     #[test]
+    fn the_preference_of_two_nodes_with_one_name_does_not_depend_on_their_order() {
+        let mut nodes = nodes(&["a", "a"]);
+        nodes[1].id = "a.fedcba9876543210".into();
+        let first = |nodes: &[NodeInfo]| preference("lobby", nodes)[0].id.clone();
+        let forward = first(&nodes);
+        nodes.reverse();
+        assert_eq!(first(&nodes), forward);
+    }
+
+    #[test]
     fn a_removed_node_moves_only_its_own_rooms_and_each_node_has_a_share() {
         let mut counts = std::collections::HashMap::<_, u32>::new();
         for room in rooms() {

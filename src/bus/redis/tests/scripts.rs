@@ -118,8 +118,26 @@ fn the_rooms_of_a_node_that_announced_its_return_wait_for_it() {
     fixture.call("n2.a", Script::Returning, &["20"]);
     fixture.call("n1.a", Script::Evict, &["n2.a", "any"]);
     assert_eq!(place(&mut fixture, ["n1.a", "n3.a"]), text("n2.a"));
+    let args = ["run", "n2.b", "world", "0", "10000", "", "1", "0", "0"].map(str::to_owned);
+    fixture.evaluate(Script::Register, &args);
+    assert_eq!(place(&mut fixture, ["n1.a", "n2.b"]), text("n2.b"));
+}
+
+#[test]
+fn the_rooms_of_a_node_that_does_not_return_are_placed_anew() {
+    let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
+    let args = ["lobby", "3600", "0", "", "n2.a", "n1.a"];
+    let place = |fixture: &mut Fixture| fixture.call("n1.a", Script::Place, &args);
+    assert_eq!(place(&mut fixture), text("n2.a"));
+    fixture.call("n2.a", Script::Returning, &["20"]);
+    let lifetime: i64 = cmd("TTL")
+        .arg("p1:returning:n2.a")
+        .query(&mut fixture.redis)
+        .unwrap();
+    assert!((1..=20).contains(&lifetime), "{lifetime}");
     fixture.execute(cmd("DEL").arg("p1:returning:n2.a"));
-    assert_eq!(place(&mut fixture, ["n1.a", "n3.a"]), text("n1.a"));
+    fixture.call("n1.a", Script::Evict, &["n2.a", "any"]);
+    assert_eq!(place(&mut fixture), text("n1.a"));
 }
 
 #[test]
@@ -184,10 +202,16 @@ fn members_of_rooms_are_counted_on_all_nodes() {
     assert_eq!(count(&mut fixture), text("0 0 0"));
     fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "7"]);
     fixture.call("n2.a", Script::Enter, &["1", "lobby", "bob", "7"]);
-    fixture.call("n2.a", Script::Enter, &["2", "attic", "bob", "8"]);
-    assert_eq!(count(&mut fixture), text("2 0 1"));
+    fixture.call("n2.a", Script::Enter, &["2", "lobby", "carol", "8"]);
+    fixture.call("n2.a", Script::Enter, &["3", "attic", "bob", "9"]);
+    assert_eq!(count(&mut fixture), text("3 0 1"));
     fixture.call("n1.a", Script::Evict, &["n2.a", "any"]);
     assert_eq!(count(&mut fixture), text("1 0 0"));
+    // Redis has restarted with its data.
+    let args = ["again", "n1.a", "later", "0", "10000", "", "2", "0", "0"].map(str::to_owned);
+    fixture.evaluate(Script::Register, &args);
+    fixture.world = "later again".to_owned();
+    assert_eq!(count(&mut fixture), text("0 0 0"));
 }
 
 #[test]
