@@ -9,6 +9,7 @@ use super::trio::Trio;
 use crate::support::Daemon;
 use crate::support::cluster::{Cluster, LONG_LEASE, cluster_token, join};
 use crate::support::http::Client;
+use crate::support::redis::Server as Redis;
 use crate::support::watcher::Watcher;
 
 /// How often a race is run.
@@ -93,4 +94,30 @@ fn a_user_who_is_disabled_on_one_node_keeps_no_socket_that_opens_on_another() {
     assert_eq!(codes.last(), Some(&4005));
     let rest = two.cli_json(&["sessions", "--all"]);
     assert_eq!(rest, json!([]));
+}
+
+#[test]
+fn a_user_who_is_disabled_while_a_socket_waits_for_its_entry_does_not_enter() {
+    let redis = Redis::start();
+    let cluster = Cluster::on(&redis, LONG_LEASE);
+    let (one, two) = (cluster.start("one"), cluster.start("two"));
+    let room = room(&one, "alice", "room", None);
+    let code = |user: &str| {
+        join(&two, &room, user);
+        redis.freeze();
+        // The database has admitted the user, and the roster has not.
+        let socket = Watcher::connect(two.http(), &room, user);
+        thread::scope(|scope| {
+            scope.spawn(|| one.cli_json(&["user", "disable", user]));
+            two.wait_for_log_of("the end of the access", |line| {
+                line.contains("user disabled or deleted by another process") && line.contains(user)
+            });
+            redis.resume();
+            socket.close_code()
+        })
+    };
+    // On a slow machine an entry may time out before.
+    let mut codes = ["mallory", "oscar", "trudy"].into_iter().map(code);
+    let code = codes.find(|code| *code != 4000);
+    assert_eq!(code, Some(4005));
 }
