@@ -13,7 +13,7 @@ use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token, join};
 use crate::support::http::Client;
 use crate::support::redis::Server as Redis;
 use crate::support::socket::{self, Socket};
-use crate::support::{DEADLINE, Daemon, turn};
+use crate::support::{DEADLINE, Daemon, turn, wait_until};
 
 const LOBBY: &str = "lobby";
 /// Does not end on a slow machine; a fifth of it passes until nodes know each other.
@@ -66,6 +66,16 @@ fn room_named(caller: &Client, name: &str) -> String {
         .post_json("/api/rooms", &json!({ "name": name }))
         .ok();
     room["id"].as_str().expect("an id").to_owned()
+}
+
+/// All rooms, each with the number of connected users, the lowest number first.
+fn connected_counts(caller: &Client) -> Vec<(Value, Value)> {
+    let answer = caller.get("/api/rooms").ok();
+    let rooms = answer["rooms"].as_array().expect("a list").iter();
+    let counts = rooms.map(|room| (room["id"].clone(), room["connected"].clone()));
+    let mut counts: Vec<_> = counts.collect();
+    counts.sort_by_key(|(_, count)| count.as_u64());
+    counts
 }
 
 fn connect(node: &Daemon, user: &str, query: &str) -> Socket {
@@ -242,11 +252,15 @@ fn without_redis_a_room_keeps_the_relay_that_its_node_remembers() {
 fn the_participants_of_a_room_are_connected_on_any_node() {
     let cluster = Cluster::new(SHORT_LEASE);
     let [one, two, three] = nodes_of(&cluster);
+    let alice = Client::new(one.http()).with_token(&cluster_token("alice"));
+    let empty = room_named(&alice, "empty");
+    let expected = [(json!(empty), json!(0)), (json!(LOBBY), json!(2))];
     let _alice = connect(&one, "alice", "");
     let _bob = connect(&two, "bob", "");
     join(&two, LOBBY, "carol");
     for node in [&one, &two, &three] {
         let caller = Client::new(node.http()).with_token(&cluster_token("alice"));
+        wait_until("both are counted", || connected_counts(&caller) == expected);
         let path = format!("/api/rooms/{LOBBY}/participants");
         let deadline = clock::now().mono + DEADLINE;
         let answer = loop {
