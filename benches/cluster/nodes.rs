@@ -6,7 +6,7 @@ use std::time::Duration;
 use parlor::bus::redis::{Link, Server, Settings};
 use parlor::config::Signaling;
 use parlor::metrics::Metrics;
-use parlor::service::{Hub, Outbox, RoomHandle, cluster};
+use parlor::service::{Entrance, Hub, Outbox, RoomHandle, cluster};
 use parlor::tls::{Verification, client_config};
 use parlor::token::Issue;
 use tokio::task::JoinHandle;
@@ -71,7 +71,7 @@ impl Node {
     pub(crate) async fn join(&self, room: &str, user: &str) -> Client {
         let outbox = Arc::new(Outbox::new(OUTBOX_BYTES));
         let issue = Issue::Own { generation: 0 };
-        let joined = self.hub.join(room, user, issue, false, &outbox);
+        let joined = self.hub.join(room, Entrance::plain(user, issue), &outbox);
         let mut handle = joined.expect("a place");
         handle.entered().await.expect("a member");
         Client { handle, outbox }

@@ -9,10 +9,11 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::DropReason;
+use super::envelope_fields::{EnvelopeField, EnvelopeFields, Key, KnownKey, string};
 
 /// The kinds of messages that a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,10 +22,21 @@ pub enum Kind {
     Answer,
     IceCandidate,
     UserJoined,
+    /// An application's own message, of `parlor.v1` clients to each other.
+    Message,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [
+    pub const ALL: [Kind; 5] = [
+        Kind::Offer,
+        Kind::Answer,
+        Kind::IceCandidate,
+        Kind::UserJoined,
+        Kind::Message,
+    ];
+
+    /// The kinds of the plain protocol.
+    const PLAIN: [Kind; 4] = [
         Kind::Offer,
         Kind::Answer,
         Kind::IceCandidate,
@@ -38,10 +50,15 @@ impl Kind {
             Kind::Answer => "answer",
             Kind::IceCandidate => "ice-candidate",
             Kind::UserJoined => "user-joined",
+            Kind::Message => "message",
         }
     }
 
-    fn from_label(word: &str) -> Option<Kind> {
+    fn from_plain_label(word: &str) -> Option<Kind> {
+        Kind::PLAIN.into_iter().find(|kind| kind.label() == word)
+    }
+
+    pub(super) fn from_label(word: &str) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.label() == word)
     }
 }
@@ -53,7 +70,8 @@ pub(super) struct Envelope<'a> {
     pub kind: Kind,
     /// `None`: everybody else.
     pub to: Option<Cow<'a, str>>,
-    fields: EnvelopeFields<'a>,
+    /// In order of position.
+    spans: Vec<(EnvelopeField, &'a RawValue)>,
 }
 
 /// A string as it stands in JSON, quotes included.
@@ -62,33 +80,38 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 impl<'a> Envelope<'a> {
+    /// Parses a message of the plain protocol.
     pub(super) fn parse(text: &'a str) -> Result<Envelope<'a>, DropReason> {
-        let fields: EnvelopeFields<'a> =
-            serde_json::from_str(text).map_err(|e| match e.classify() {
-                serde_json::error::Category::Data => DropReason::NotAnObject,
-                _ => DropReason::NotJson,
-            })?;
-        if fields.ambiguous {
-            return Err(DropReason::NotJson);
-        }
+        let fields = EnvelopeFields::<false>::parse(text)?;
         let kind = fields.kind.ok_or(DropReason::Missing)?;
-        let kind = string(kind).and_then(|word| Kind::from_label(&word));
+        let kind = string(kind).and_then(|word| Kind::from_plain_label(&word));
         let kind = kind.ok_or(DropReason::UnknownType)?;
-        let has = |field| fields.spans.iter().any(|(known, _)| *known == field);
-        if !has(EnvelopeField::From) || !has(EnvelopeField::RoomId) {
-            return Err(DropReason::Missing);
-        }
-        let to = match fields.to {
-            None => None,
-            Some(raw) if raw.get() == "null" => None,
-            Some(raw) => Some(string(raw).ok_or(DropReason::BadTarget)?),
-        };
+        let to = fields.target()?;
         Ok(Envelope {
             text,
             kind,
-            to: to.filter(|to| !to.is_empty()),
-            fields,
+            to,
+            spans: fields.spans,
         })
+    }
+
+    /// A message whose fields are parsed.
+    pub(super) fn new(
+        text: &'a str,
+        kind: Kind,
+        to: Option<Cow<'a, str>>,
+        fields: EnvelopeFields<'a, true>,
+    ) -> Envelope<'a> {
+        Envelope {
+            text,
+            kind,
+            to,
+            spans: fields.spans,
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        self.text
     }
 
     /// Returns the message as its receivers get it; `user` and `room` are quoted.
@@ -96,7 +119,7 @@ impl<'a> Envelope<'a> {
         let mut rewriter = Rewriter::new(self.text, user.len() + room.len());
         let announces = self.kind == Kind::UserJoined;
         let mut has_data = false;
-        for (field, raw) in &self.fields.spans {
+        for (field, raw) in &self.spans {
             match field {
                 EnvelopeField::From => rewriter.replace(self.span(raw), user),
                 EnvelopeField::RoomId => rewriter.replace(self.span(raw), room),
@@ -167,80 +190,6 @@ impl<'a> Rewriter<'a> {
     }
 }
 
-/// The string that a value is, or `None` where it is none (or has lone surrogates).
-fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
-    }
-    Some(Cow::Borrowed(inner))
-}
-
-/// A field of a message that the server overwrites, or whose content it overwrites.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EnvelopeField {
-    From,
-    RoomId,
-    Data,
-}
-
-/// The fields that the server reads or overwrites; `spans` is in order of position.
-#[derive(Debug, Default)]
-struct EnvelopeFields<'a> {
-    kind: Option<&'a RawValue>,
-    to: Option<&'a RawValue>,
-    spans: Vec<(EnvelopeField, &'a RawValue)>,
-    /// `type` or `to` stands twice: receivers might not agree with us on which one counts.
-    ambiguous: bool,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for EnvelopeFields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = EnvelopeFields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> Result<EnvelopeFields<'de>, A::Error> {
-                let mut fields = EnvelopeFields {
-                    spans: Vec::with_capacity(3),
-                    ..EnvelopeFields::default()
-                };
-                while let Some(Key(key)) = map.next_key()? {
-                    let field = match key {
-                        KnownKey::Type => {
-                            let before = fields.kind.replace(map.next_value()?);
-                            fields.ambiguous |= before.is_some();
-                            continue;
-                        }
-                        KnownKey::To => {
-                            let before = fields.to.replace(map.next_value()?);
-                            fields.ambiguous |= before.is_some();
-                            continue;
-                        }
-                        KnownKey::From => EnvelopeField::From,
-                        KnownKey::RoomId => EnvelopeField::RoomId,
-                        KnownKey::Data => EnvelopeField::Data,
-                        KnownKey::UserId | KnownKey::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                            continue;
-                        }
-                    };
-                    fields.spans.push((field, map.next_value()?));
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
-}
-
 /// Where `userId` stands in an announcement's `data`.
 #[derive(Default)]
 struct Ids<'a> {
@@ -262,7 +211,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for UserIds<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UserIds<'de>, A::Error> {
                 let mut ids = Ids::default();
-                while let Some(Key(key)) = map.next_key()? {
+                while let Some(Key::<false>(key)) = map.next_key()? {
                     let value = map.next_value()?;
                     match key {
                         KnownKey::UserId => ids.spans.push(value),
@@ -273,50 +222,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for UserIds<'a> {
             }
         }
         deserializer.deserialize_map(Object)
-    }
-}
-
-enum KnownKey {
-    Type,
-    From,
-    RoomId,
-    To,
-    Data,
-    UserId,
-    Other,
-}
-
-/// A key, its escapes undone: `"fr\u006fm"` is `from` to every receiver, so it is to us.
-struct Key(KnownKey);
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Name;
-        impl Visitor<'_> for Name {
-            type Value = Key;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Key, E> {
-                self.visit_bytes(name.as_bytes())
-            }
-
-            fn visit_bytes<E: serde::de::Error>(self, name: &[u8]) -> Result<Key, E> {
-                Ok(Key(match name {
-                    b"type" => KnownKey::Type,
-                    b"from" => KnownKey::From,
-                    b"roomId" => KnownKey::RoomId,
-                    b"to" => KnownKey::To,
-                    b"data" => KnownKey::Data,
-                    b"userId" => KnownKey::UserId,
-                    _ => KnownKey::Other,
-                }))
-            }
-        }
-        // As bytes, because a key with a lone surrogate is no `str` but travels all the same.
-        deserializer.deserialize_bytes(Name)
     }
 }
 

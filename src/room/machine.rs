@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::effect::{Effect, Entrant, Input, Join, Outcome};
 use super::envelope::{Envelope, quoted};
 use super::error_budget::ErrorBudget;
 use super::limits::{Limits, UsedBudgets};
-use super::{CloseCode, ConnectionId, DropReason, Kind};
+use super::profile::Profile;
+use super::{CloseCode, ConnectionId, Departure, DropReason, Kind};
 use crate::clock::Mono;
+use announcement::{Announcement, LOST};
+use extended_member::Extended;
 use remote::Remote;
 
 /// Tolerated replacements of one user's connection within [`REPLACEMENT_WINDOW`]. Two tabs that
@@ -22,56 +26,6 @@ const REPLACEMENT_WINDOW: Duration = Duration::from_secs(60);
 /// Bytes charged per message in addition to its text and the server's fields: the queue's overhead per
 /// frame. Without it, many small messages could fill a queue at a low charge.
 const MESSAGE_OVERHEAD_BYTES: usize = 64;
-
-/// An input of a connection.
-#[derive(Debug, Clone, Copy)]
-pub enum Input<'a> {
-    Text(&'a str),
-    Binary,
-    /// A ping or an unasked pong: nothing to deliver, but it counts as a message.
-    Control,
-}
-
-/// An effect for the caller to carry out, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Send this text to that connection.
-    Deliver {
-        connection: ConnectionId,
-        frame: Bytes,
-        /// The connection that sent it; `None` for a message of the server.
-        from: Option<ConnectionId>,
-    },
-    /// Close that connection. It is no part of the room any more.
-    Close {
-        connection: ConnectionId,
-        code: CloseCode,
-    },
-}
-
-/// The outcome of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It went to `copies` connections.
-    Relayed {
-        kind: Kind,
-        copies: usize,
-    },
-    /// It was a control frame.
-    Control,
-    Dropped(DropReason),
-    /// Its connection was closed for it (the effect says so too).
-    Closed(CloseCode),
-    /// Its connection is no part of the room any more.
-    Gone,
-}
-
-/// The outcome of a join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Join {
-    Accepted(ConnectionId),
-    Rejected(CloseCode),
-}
 
 /// The state machine of one room.
 ///
@@ -85,6 +39,8 @@ pub struct Room {
     limits: Limits,
     next: NonZeroU64,
     members: HashMap<ConnectionId, Member>,
+    /// The number of members that speak `parlor.v1`.
+    extended: usize,
     by_user: HashMap<Arc<str>, ConnectionId>,
     /// The used budgets of users who left before they were full again: rejoining gives no new burst.
     used_by_user: HashMap<Arc<str>, UsedBudgets>,
@@ -118,6 +74,10 @@ struct Member {
     resumed: bool,
     /// When connections of this user replaced each other, oldest first.
     replacements: Vec<Mono>,
+    /// `None`: only the id is known.
+    profile: Option<Box<Profile>>,
+    /// `None` for a plain client.
+    extended: Option<Box<Extended>>,
 }
 
 impl Room {
@@ -127,6 +87,7 @@ impl Room {
             limits,
             next: NonZeroU64::MIN,
             members: HashMap::new(),
+            extended: 0,
             by_user: HashMap::new(),
             used_by_user: HashMap::new(),
             latest: Mono(0),
@@ -151,12 +112,7 @@ impl Room {
     pub fn expire(&mut self, now: Mono, effects: &mut Vec<Effect>) {
         if let Some(before) = self.before.take_if(|before| before.until <= now) {
             for user in before.awaited {
-                self.notify(
-                    |member| member.resumed,
-                    "user-left",
-                    &quoted(&user),
-                    effects,
-                );
+                self.notify(|member| member.resumed, LOST, &quoted(&user), effects);
             }
         }
     }
@@ -185,13 +141,30 @@ impl Room {
     /// With `resume` it continues a connection from before a restart: other resumed connections are not
     /// notified, and it receives the departures since. Without, they receive `user-left` and `user-joined`.
     pub fn join(&mut self, user: &str, resume: bool, now: Mono, effects: &mut Vec<Effect>) -> Join {
+        let entrant = Entrant {
+            user,
+            profile: None,
+            is_extended: false,
+            resume,
+        };
+        self.join_as(entrant, now, effects)
+    }
+
+    /// [`Room::join`] with a profile and a protocol.
+    pub fn join_as(&mut self, entrant: Entrant<'_>, now: Mono, effects: &mut Vec<Effect>) -> Join {
+        let Entrant {
+            user,
+            profile,
+            is_extended,
+            resume,
+        } = entrant;
         self.expire(now, effects);
         self.latest = now;
         self.used_by_user.retain(|_, used| !used.is_idle(now));
         let awaited = self.before.as_mut().is_some_and(|b| b.awaited.remove(user));
-        let resumed = awaited && resume;
-        if awaited && !resume {
-            self.notify(|member| member.resumed, "user-left", &quoted(user), effects);
+        let resumed = awaited && resume && !is_extended;
+        if awaited && !resumed {
+            self.notify(|member| member.resumed, LOST, &quoted(user), effects);
         }
         let Some(replacements) = self.replace(user, now, effects) else {
             return Join::Rejected(CloseCode::Replaced);
@@ -206,10 +179,14 @@ impl Room {
             errors: ErrorBudget::default(),
             resumed,
             replacements,
+            profile,
+            extended: is_extended.then(Box::default),
         };
         let is_notified = |other: &Member| !(resumed && other.resumed);
-        self.notify(is_notified, "user-joined", &member.quoted, effects);
+        let joined = Announcement::Joined(Some(&member));
+        self.notify(is_notified, joined, &member.quoted, effects);
         self.by_user.insert(user, connection);
+        self.extended += usize::from(is_extended);
         self.members.insert(connection, member);
         if resumed {
             self.replay_departures(connection, effects);
@@ -248,13 +225,22 @@ impl Room {
         Some(replacements)
     }
 
-    /// Removes a connection. Does nothing if it is not part of the room.
+    /// Removes a connection that was lost. Does nothing if it is not part of the room.
     pub fn leave(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
-        if let Some(member) = self.members.remove(&connection) {
-            self.by_user.remove(&member.user);
+        self.leave_for(Departure::Lost, connection, effects);
+    }
+
+    /// [`Room::leave`] for another reason.
+    pub fn leave_for(
+        &mut self,
+        reason: Departure,
+        connection: ConnectionId,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(member) = self.remove_member(connection) {
             let remote = self.remote.as_mut();
             let is_requested = remote.is_some_and(|one| one.leave(&member.user, connection));
-            self.notify_departure(&member, is_requested, effects);
+            self.notify_departure(&member, reason, is_requested, effects);
             if !member.used.is_idle(self.latest) {
                 self.used_by_user.insert(member.user, member.used);
             }
@@ -263,14 +249,20 @@ impl Room {
         }
     }
 
+    fn remove_member(&mut self, connection: ConnectionId) -> Option<Member> {
+        let member = self.members.remove(&connection)?;
+        self.by_user.remove(&member.user);
+        self.extended -= usize::from(member.extended.is_some());
+        Some(member)
+    }
+
     /// Records a connection that was lost during a drain, without a close frame: its user may still be
     /// talking, so the room sends no `user-left`. With several nodes the user has left.
     pub fn connection_lost(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
         if self.remote.is_some() {
             return self.leave(connection, effects);
         }
-        if let Some(member) = self.members.remove(&connection) {
-            self.by_user.remove(&member.user);
+        if let Some(member) = self.remove_member(connection) {
             self.unreachable.insert(member.user);
         }
     }
@@ -288,16 +280,29 @@ impl Room {
 
     /// Closes the connection of `user`, if there is one.
     pub fn close_user(&mut self, user: &str, code: CloseCode, effects: &mut Vec<Effect>) -> bool {
+        self.close_user_for(Departure::by(code), user, code, effects)
+    }
+
+    /// [`Room::close_user`] for a reason that `parlor.v1` clients learn.
+    pub fn close_user_for(
+        &mut self,
+        reason: Departure,
+        user: &str,
+        code: CloseCode,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let left = Announcement::Left(reason);
         if self.before.as_mut().is_some_and(|b| b.awaited.remove(user)) {
-            self.notify(|member| member.resumed, "user-left", &quoted(user), effects);
+            self.notify(|member| member.resumed, left, &quoted(user), effects);
         }
         if self.unreachable.remove(user) {
-            self.notify_all("user-left", &quoted(user), effects);
+            self.notify(|_| true, left, &quoted(user), effects);
         }
         let Some(&connection) = self.by_user.get(user) else {
             return self.close_entering(user, code, effects);
         };
-        self.close(connection, code, effects);
+        effects.push(Effect::Close { connection, code });
+        self.leave_for(reason, connection, effects);
         true
     }
 
@@ -308,6 +313,7 @@ impl Room {
         }
         let close = |(connection, _)| Effect::Close { connection, code };
         effects.extend(self.members.drain().map(close));
+        self.extended = 0;
         self.by_user.clear();
         self.before = None;
         self.unreachable.clear();
@@ -333,11 +339,24 @@ impl Room {
         if !member.used.take(self.limits, now, bytes) {
             return self.too_many(connection, effects);
         }
+        if member.extended.is_some() {
+            return self.receive_extended(connection, input, effects);
+        }
         let judged = match input {
             Input::Control => return Outcome::Control,
             Input::Binary => Err(DropReason::Binary),
             Input::Text(text) => self.relay(connection, text, effects),
         };
+        self.record(connection, judged, effects)
+    }
+
+    /// Charges the sender's error budget.
+    fn record(
+        &mut self,
+        connection: ConnectionId,
+        judged: Result<(Kind, usize), DropReason>,
+        effects: &mut Vec<Effect>,
+    ) -> Outcome {
         let Some(member) = self.members.get_mut(&connection) else {
             return Outcome::Gone;
         };
@@ -346,8 +365,10 @@ impl Room {
                 member.errors.record_success();
                 Outcome::Relayed { kind, copies }
             }
-            // A client cannot know that a user has just left.
-            Err(DropReason::NoSuchTarget) => Outcome::Dropped(DropReason::NoSuchTarget),
+            // A client cannot know that a user has just left, or which protocol a user's client speaks.
+            Err(reason @ (DropReason::NoSuchTarget | DropReason::PlainTarget)) => {
+                Outcome::Dropped(reason)
+            }
             Err(_) if member.errors.record_error() => self.too_many(connection, effects),
             Err(reason) => Outcome::Dropped(reason),
         }
@@ -360,6 +381,20 @@ impl Room {
         effects: &mut Vec<Effect>,
     ) -> Result<(Kind, usize), DropReason> {
         let envelope = Envelope::parse(text)?;
+        self.route(sender, &envelope, effects)
+    }
+
+    /// Delivers a message to its target, or to all others.
+    #[inline(always)]
+    fn route(
+        &mut self,
+        sender: ConnectionId,
+        envelope: &Envelope<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(Kind, usize), DropReason> {
+        if self.extended > 0 {
+            return self.route_extended(sender, envelope, effects);
+        }
         let Some(member) = self.members.get(&sender) else {
             return Ok((envelope.kind, 0));
         };
@@ -367,7 +402,7 @@ impl Room {
         match &envelope.to {
             Some(user) => {
                 let Some(target) = self.by_user.get(&**user) else {
-                    return self.relay_to_node(sender, user, &envelope);
+                    return self.relay_to_node(sender, user, envelope);
                 };
                 effects.push(Effect::Deliver {
                     connection: *target,
@@ -396,34 +431,7 @@ impl Room {
 
     fn close(&mut self, connection: ConnectionId, code: CloseCode, effects: &mut Vec<Effect>) {
         effects.push(Effect::Close { connection, code });
-        self.leave(connection, effects);
-    }
-
-    fn notify_all(&self, what: &str, user: &str, effects: &mut Vec<Effect>) {
-        self.notify(|_| true, what, user, effects);
-    }
-
-    /// Sends an announcement to the members that match `concerns`.
-    fn notify(
-        &self,
-        concerns: impl Fn(&Member) -> bool,
-        what: &str,
-        user: &str,
-        effects: &mut Vec<Effect>,
-    ) {
-        if self.members.is_empty() {
-            return;
-        }
-        let frame = self.presence(what, user);
-        let members = self.members.iter().filter(|(_, member)| concerns(member));
-        effects.extend(members.map(|(other, _)| deliver(*other, &frame, None)));
-    }
-
-    fn presence(&self, what: &str, user: &str) -> Bytes {
-        let room = &self.id;
-        Bytes::from(format!(
-            r#"{{"type":"{what}","data":{{"userId":{user}}},"from":{user},"roomId":{room}}}"#
-        ))
+        self.leave_for(Departure::by(code), connection, effects);
     }
 }
 
@@ -435,9 +443,13 @@ fn deliver(connection: ConnectionId, frame: &Bytes, from: Option<ConnectionId>) 
     }
 }
 
+mod announce;
+mod announcement;
 mod awaited;
 mod cluster;
 mod events;
+mod extended;
+mod extended_member;
 mod remote;
 #[cfg(test)]
 mod tests;

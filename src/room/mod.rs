@@ -8,27 +8,40 @@
 //! With several nodes, a room also has members on other nodes. It takes the [`RosterEvent`]s of the room,
 //! and queues [`Request`]s.
 
+mod client_frame;
 mod close_code;
 mod connection;
+mod departure;
+mod effect;
 mod envelope;
+mod envelope_fields;
 mod error_budget;
 mod limits;
 mod machine;
 #[cfg(test)]
 mod model_tests;
+mod profile;
+mod reserved;
 #[cfg(test)]
 mod restart_tests;
 mod roster;
 pub(crate) mod rule;
+mod server_frame;
+mod session;
 
 pub use close_code::CloseCode;
 pub use connection::ConnectionId;
+pub use departure::Departure;
+pub use effect::{Effect, Entrant, Input, Join, Outcome};
 pub use envelope::Kind;
 pub use limits::Limits;
-pub use machine::{Effect, Input, Join, Outcome, Room};
+pub use machine::Room;
+pub use profile::{Profile, Role};
 pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, Return, RosterEvent, StatedMember};
+pub use server_frame::Greeting;
+pub use session::Session;
 
-/// The reason why a message is dropped. It is counted; the client gets no answer.
+/// The reason why a message is dropped. It is counted. A plain client gets no answer, a `parlor.v1` client an `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// A binary frame.
@@ -43,10 +56,14 @@ pub enum DropReason {
     BadTarget,
     /// `to` names nobody who is connected to this room.
     NoSuchTarget,
+    /// `id` is not a string of 1 to 64 characters.
+    BadId,
+    /// `to` names a participant whose client does not speak `parlor.v1`, in a message of that protocol.
+    PlainTarget,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 7] = [
+    pub const ALL: [DropReason; 9] = [
         DropReason::Binary,
         DropReason::NotJson,
         DropReason::NotAnObject,
@@ -54,6 +71,8 @@ impl DropReason {
         DropReason::Missing,
         DropReason::BadTarget,
         DropReason::NoSuchTarget,
+        DropReason::BadId,
+        DropReason::PlainTarget,
     ];
 
     /// The name in logs and metrics.
@@ -66,6 +85,29 @@ impl DropReason {
             DropReason::Missing => "missing_field",
             DropReason::BadTarget => "bad_target",
             DropReason::NoSuchTarget => "no_such_target",
+            DropReason::BadId => "bad_id",
+            DropReason::PlainTarget => "plain_target",
+        }
+    }
+
+    /// The `code` of an `error` frame, and its `message`.
+    fn error(self) -> (&'static str, &'static str) {
+        match self {
+            DropReason::Binary => ("binary", "Frames are text"),
+            DropReason::NotJson => (
+                "not-json",
+                "The frame is not JSON, or has `type` or `to` twice",
+            ),
+            DropReason::NotAnObject => ("not-an-object", "The frame is not a JSON object"),
+            DropReason::UnknownType => ("unknown-type", "The server does not know this `type`"),
+            DropReason::Missing => ("missing-field", "`type`, `from` and `roomId` are required"),
+            DropReason::BadTarget => ("bad-target", "`to` is neither a string nor null"),
+            DropReason::NoSuchTarget => ("not-connected", "`to` is not connected to this room"),
+            DropReason::BadId => ("bad-id", "`id` is not a string of 1 to 64 characters"),
+            DropReason::PlainTarget => (
+                "plain-client",
+                "The client of `to` does not speak parlor.v1",
+            ),
         }
     }
 }

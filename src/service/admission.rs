@@ -3,7 +3,7 @@
 use super::app::App;
 use super::auth::{AuthError, RoomAccess};
 use crate::clock;
-use crate::room::CloseCode;
+use crate::room::{CloseCode, Profile, Role};
 use crate::storage::{Admission, Removal, Room, StoreError};
 use crate::token::{Issue, valid_room_id};
 
@@ -14,6 +14,7 @@ pub struct Admitted {
     pub issue: Issue,
     /// Unix seconds at which the connection ends, if its token's expiry does that.
     pub expires: Option<u64>,
+    pub profile: Box<Profile>,
 }
 
 /// Decides whether an authenticated user may connect to `room`.
@@ -21,8 +22,8 @@ pub struct Admitted {
 /// # Errors
 /// The close code, in this order: an invalid room id, a token for other rooms, then the user's
 /// relation to the room.
-pub fn admit(app: &App, access: RoomAccess, room: &str) -> Result<Admitted, CloseCode> {
-    let (claims, user) = (access.caller.claims, access.caller.user);
+pub fn admit(app: &App, access: &RoomAccess, room: &str) -> Result<Admitted, CloseCode> {
+    let (claims, user) = (&access.caller.claims, &access.caller.user);
     if !valid_room_id(room) {
         return Err(CloseCode::ConnectionError);
     }
@@ -35,16 +36,33 @@ pub fn admit(app: &App, access: RoomAccess, room: &str) -> Result<Admitted, Clos
         ever_member: access.ever_member,
         removal: access.removal,
     })?;
-    let expires = match user.guest {
+    let expires = match &user.guest {
         Some(guest) => Some(guest.until.min(claims.exp)),
         None if app.settings().config.auth.enforce_expiry => Some(claims.exp),
         None => None,
     };
     Ok(Admitted {
         issue: claims.issue(),
-        user: user.id,
+        user: user.id.clone(),
         expires,
+        profile: Box::new(profile(access)),
     })
+}
+
+/// The description of a user to the other participants.
+fn profile(access: &RoomAccess) -> Profile {
+    let user = &access.caller.user;
+    let owner = access.room.as_ref().and_then(|room| room.owner_id.as_ref());
+    let role = match &user.guest {
+        Some(_) => Role::Guest,
+        None if user.admin || owner == Some(&user.id) => Role::Owner,
+        None => Role::Member,
+    };
+    Profile {
+        display_name: user.display_name.as_str().into(),
+        role,
+        joined_at: clock::now().unix,
+    }
 }
 
 /// Whether an admitted user may stay, with a token issued at this time.

@@ -10,7 +10,7 @@ use super::app::App;
 use super::change_signals::is_urgent;
 use crate::bus::Event;
 use crate::credential::RevokedGenerations;
-use crate::room::CloseCode;
+use crate::room::{CloseCode, Departure};
 
 /// The connections and allocations that a change ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +95,10 @@ impl App {
             ChangeSource::ThisProcess => self.close_connections(&event),
             ChangeSource::AnotherProcess(lost) => lost
                 .iter()
-                .filter(|one| self.hub.close(&one.room, &one.user, one.code))
+                .filter(|one| {
+                    let reason = departure(&event, one.code);
+                    self.hub.close_for(reason, &one.room, &one.user, one.code)
+                })
                 .count(),
         };
         let relays = self.update_relay(&event, &source);
@@ -113,7 +116,9 @@ impl App {
 
     /// Closes the WebSockets that the event ends; returns their number.
     fn close_connections(&self, event: &Event) -> usize {
-        let close = |room: &str, user: &str, code| usize::from(self.hub.close(room, user, code));
+        let close = |room: &str, user: &str, code| {
+            usize::from(self.hub.close_for(departure(event, code), room, user, code))
+        };
         match event {
             Event::Left { user, room, .. } => close(room, user, CloseCode::NotAParticipant),
             Event::Kicked { user, room, .. } | Event::Banned { user, room, .. } => {
@@ -124,10 +129,12 @@ impl App {
             }
             Event::RoomClosed { room, .. } => self.hub.close_room(room, CloseCode::RoomClosed),
             Event::UserDisabled { user, .. } | Event::UserDeleted { user, .. } => {
-                self.hub.close_user(user, CloseCode::Removed)
+                let code = CloseCode::Removed;
+                self.hub.close_user(departure(event, code), user, code)
             }
             Event::SignedOut { user, .. } => {
-                self.hub.close_user(user, CloseCode::AuthenticationFailed)
+                let code = CloseCode::AuthenticationFailed;
+                self.hub.close_user(departure(event, code), user, code)
             }
             Event::RoomOpened { .. }
             | Event::RoomChanged { .. }
@@ -213,6 +220,16 @@ impl App {
             | Event::AccessLost { .. } => {}
         }
         ready(0).boxed()
+    }
+}
+
+/// The reason that `parlor.v1` clients learn for the end of a connection.
+fn departure(event: &Event, code: CloseCode) -> Departure {
+    match event {
+        Event::Kicked { .. } => Departure::Kicked,
+        Event::Banned { .. } => Departure::Banned,
+        Event::UserDisabled { .. } | Event::UserDeleted { .. } => Departure::Disabled,
+        _ => Departure::by(code),
     }
 }
 

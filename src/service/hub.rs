@@ -17,13 +17,13 @@ use super::cluster::ended::EndedChanges;
 use super::cluster::metrics;
 use super::cluster::requests::Requests;
 use super::outbox::Outbox;
-use super::room_entry::{ConnectionInfo, RoomEntry, limits, lock};
+use super::room_entry::{ConnectionInfo, Entrance, RoomEntry, limits, lock};
 use super::signaling_metrics::SignalingMetrics;
 use crate::bus::redis::Link;
 use crate::clock::{self, Mono};
 use crate::config::Signaling;
 use crate::metrics::Metrics;
-use crate::room::{CloseCode, ConnectionId, Input, Limits, Outcome, Room};
+use crate::room::{CloseCode, ConnectionId, Departure, Input, Limits, Outcome, Room};
 use crate::token::Issue;
 
 /// Users who were connected before a restart are expected back for this long.
@@ -202,19 +202,32 @@ impl Hub {
 
     /// Closes the connection of a user to a room; returns whether there was one.
     pub fn close(&self, room: &str, user: &str, code: CloseCode) -> bool {
+        self.close_for(Departure::by(code), room, user, code)
+    }
+
+    /// [`Hub::close`] for a reason that `parlor.v1` clients learn.
+    pub(super) fn close_for(
+        &self,
+        reason: Departure,
+        room: &str,
+        user: &str,
+        code: CloseCode,
+    ) -> bool {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         self.with_room(room, |entry| {
-            entry.room.close_user(user, code, &mut entry.effects)
+            let RoomEntry { room, effects, .. } = entry;
+            room.close_user_for(reason, user, code, effects)
         })
         .unwrap_or(false)
     }
 
     /// Closes every connection of a user, in all rooms; returns their number.
-    pub fn close_user(&self, user: &str, code: CloseCode) -> usize {
+    pub(super) fn close_user(&self, reason: Departure, user: &str, code: CloseCode) -> usize {
         // Before the list is made: it does not contain users who are connecting just now.
         self.invalidate();
         let rooms = self.rooms_of(user).into_iter();
-        rooms.filter(|room| self.close(room, user, code)).count()
+        let is_closed = |room: &Arc<str>| self.close_for(reason, room, user, code);
+        rooms.filter(is_closed).count()
     }
 
     /// Closes every connection to a room; returns their number.
@@ -317,14 +330,11 @@ impl Hub {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Adds a connection of `user`, whose frames go to `outbox`. With `resume` it continues a connection
-    /// from before a restart.
+    /// Adds a connection, whose frames go to `outbox`. It cannot speak `parlor.v1` if there are several nodes.
     pub fn join(
         self: &Arc<Self>,
         room: &str,
-        user: &str,
-        issue: Issue,
-        resume: bool,
+        entrance: Entrance<'_>,
         outbox: &Arc<Outbox>,
     ) -> Result<RoomHandle, CloseCode> {
         let mut bucket = lock(self.bucket(room));
@@ -339,9 +349,9 @@ impl Hub {
         }
         let (room, entry) = self.find_or_create(&mut bucket, room);
         let (connection, entered) = match &self.link {
-            None => (lock(&entry).join(user, issue, resume, outbox)?, None),
+            None => (lock(&entry).join(entrance, outbox)?, None),
             Some(_) => {
-                let (connection, entered) = lock(&entry).enter(user, issue, resume, outbox);
+                let (connection, entered) = lock(&entry).enter(&entrance, outbox);
                 (connection, Some(entered))
             }
         };
@@ -381,7 +391,7 @@ impl Hub {
         if self.is_draining() && !handle.closed_by_client {
             room.connection_lost(handle.connection, effects);
         } else {
-            room.leave(handle.connection, effects);
+            room.leave_for(handle.departure(), handle.connection, effects);
         }
         entry.apply_effects();
         entry.connections.remove(&handle.connection);
@@ -458,6 +468,14 @@ impl RoomHandle {
     /// Records that the client sent a close frame: the user left, and did not lose the connection.
     pub fn mark_closed_by_client(&mut self) {
         self.closed_by_client = true;
+    }
+
+    fn departure(&self) -> Departure {
+        if self.closed_by_client {
+            Departure::Left
+        } else {
+            Departure::Lost
+        }
     }
 
     /// Waits until the connection is a member on all nodes.

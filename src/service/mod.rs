@@ -63,6 +63,6 @@ pub use redis_comparison::have_same_keys;
 pub use redis_health::{RedisHealth, RedisState};
 pub use relay_address::RelayAddress;
 pub use relay_nodes::RelayNodes;
-pub use room_entry::{ConnectionInfo, limits};
+pub use room_entry::{ConnectionInfo, Entrance, limits};
 pub use settings::{LiveSettings, Settings};
 pub use tasks::run_background_tasks;

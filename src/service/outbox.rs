@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 
-use crate::room::{CloseCode, ConnectionId};
+use crate::room::{CloseCode, ConnectionId, Session};
 
 /// Bytes that a queued frame counts in addition to its own.
 const FRAME_OVERHEAD_BYTES: usize = 64;
@@ -37,6 +37,16 @@ struct State {
     frames: VecDeque<Queued>,
     close: Option<CloseCode>,
     reader: Option<Waker>,
+    /// Of a connection that speaks `parlor.v1`.
+    extended: Option<Box<ExtendedState>>,
+}
+
+/// The part of a queue that a plain connection does not have.
+#[derive(Debug, Default)]
+struct ExtendedState {
+    /// The frame without a number that is sent before all others.
+    first: Option<Bytes>,
+    session: Session,
 }
 
 /// A frame, and the connection that sent it.
@@ -64,6 +74,22 @@ impl Outbox {
             bytes: AtomicUsize::new(0),
             state: Mutex::default(),
         }
+    }
+
+    /// The queue of a connection that speaks `parlor.v1`: its frames are numbered when they are taken.
+    pub fn extended(self) -> Outbox {
+        self.locked().extended = Some(Box::default());
+        self
+    }
+
+    /// Queues a frame without a number before all others.
+    pub(super) fn push_first(&self, frame: Bytes) {
+        let mut state = self.locked();
+        if let Some(extended) = &mut state.extended {
+            self.bytes.fetch_add(frame_cost(&frame), Ordering::Relaxed);
+            extended.first = Some(frame);
+        }
+        wake(state);
     }
 
     /// Records whether the client expects messages that the plain protocol does not have.
@@ -155,11 +181,11 @@ impl Outbox {
         let mut state = self.locked();
         let mut wanted = bytes;
         while wanted > 0 || state.close.is_some() {
-            let Some(queued) = state.frames.pop_front() else {
+            let Some(frame) = self.next(&mut state) else {
                 break;
             };
-            wanted = wanted.saturating_sub(frame_cost(&queued.frame));
-            each(queued.frame);
+            wanted = wanted.saturating_sub(frame_cost(&frame));
+            each(frame);
         }
         if state.frames.is_empty() && state.frames.capacity() > IDLE_CAPACITY_FRAMES {
             state.frames.shrink_to(IDLE_CAPACITY_FRAMES);
@@ -172,6 +198,22 @@ impl Outbox {
             more: !state.frames.is_empty(),
             close: state.close,
         }
+    }
+
+    /// Takes the next frame, with its number if the connection has a session.
+    #[inline]
+    fn next(&self, state: &mut State) -> Option<Bytes> {
+        let Some(extended) = &mut state.extended else {
+            return state.frames.pop_front().map(|queued| queued.frame);
+        };
+        if let Some(first) = extended.first.take() {
+            return Some(first);
+        }
+        let queued = state.frames.pop_front()?;
+        let frame = extended.session.number(&queued.frame);
+        let added = frame.len() - queued.frame.len();
+        self.bytes.fetch_add(added, Ordering::Relaxed);
+        Some(frame)
     }
 
     /// Releases bytes that the kernel has taken, as counted by [`frame_cost`].

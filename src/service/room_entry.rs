@@ -12,7 +12,9 @@ use crate::bus::redis::Link;
 use crate::clock;
 use crate::config::Signaling;
 use crate::rate::Limit;
-use crate::room::{CloseCode, ConnectionId, Effect, Join, Limits, Request, Room};
+use crate::room::{
+    CloseCode, ConnectionId, Effect, Entrant, Greeting, Join, Limits, Profile, Request, Room,
+};
 use crate::token::Issue;
 
 /// A room, and the queues of its connections.
@@ -36,6 +38,32 @@ pub(super) struct ConnectionEntry {
     outbox: Arc<Outbox>,
     /// Until the roster of several nodes lists the connection.
     entering: Option<oneshot::Sender<Result<(), CloseCode>>>,
+}
+
+/// A connection that enters a room.
+pub struct Entrance<'a> {
+    pub user: &'a str,
+    /// The issue time of the connection's token.
+    pub issue: Issue,
+    /// `None`: only the user's id is known.
+    pub profile: Option<Box<Profile>>,
+    /// Whether it continues a connection from before a restart.
+    pub resume: bool,
+    /// If the connection speaks `parlor.v1`.
+    pub greeting: Option<Greeting>,
+}
+
+impl<'a> Entrance<'a> {
+    /// A plain connection, of whose user only the id is known.
+    pub fn plain(user: &'a str, issue: Issue) -> Entrance<'a> {
+        Entrance {
+            user,
+            issue,
+            profile: None,
+            resume: false,
+            greeting: None,
+        }
+    }
 }
 
 /// A connection, as shown to admins.
@@ -72,13 +100,24 @@ impl RoomEntry {
 
     pub(super) fn join(
         &mut self,
-        user: &str,
-        issue: Issue,
-        resume: bool,
+        entrance: Entrance<'_>,
         outbox: &Arc<Outbox>,
     ) -> Result<ConnectionId, CloseCode> {
         let now = clock::now();
-        let joined = self.room.join(user, resume, now.mono, &mut self.effects);
+        let Entrance {
+            user,
+            issue,
+            profile,
+            resume,
+            greeting,
+        } = entrance;
+        let entrant = Entrant {
+            user,
+            profile,
+            is_extended: greeting.is_some(),
+            resume,
+        };
+        let joined = self.room.join_as(entrant, now.mono, &mut self.effects);
         match joined {
             Join::Rejected(code) => {
                 self.apply_effects();
@@ -93,6 +132,10 @@ impl RoomEntry {
                     entering: None,
                 };
                 self.connections.insert(connection, known);
+                let welcome = greeting.and_then(|one| self.room.welcome(connection, &one));
+                if let Some(welcome) = welcome {
+                    outbox.push_first(welcome);
+                }
                 self.apply_effects();
                 Ok(connection)
             }
@@ -102,21 +145,19 @@ impl RoomEntry {
     /// Adds a connection to a room of several nodes. It is a member when the receiver gets `Ok`.
     pub(super) fn enter(
         &mut self,
-        user: &str,
-        issue: Issue,
-        resume: bool,
+        entrance: &Entrance<'_>,
         outbox: &Arc<Outbox>,
     ) -> (ConnectionId, oneshot::Receiver<Result<(), CloseCode>>) {
         let now = clock::now();
         let (entering, entered) = oneshot::channel();
         let known = ConnectionEntry {
-            user: user.into(),
-            issue,
+            user: entrance.user.into(),
+            issue: entrance.issue,
             since: now.unix,
             outbox: outbox.clone(),
             entering: Some(entering),
         };
-        let connection = self.room.enter(user, resume, now.mono);
+        let connection = self.room.enter(entrance.user, entrance.resume, now.mono);
         self.connections.insert(connection, known);
         self.apply_effects();
         (connection, entered)

@@ -196,6 +196,7 @@ impl Fixture {
                 judged(text, reason);
             }
             Outcome::Control => panic!("a text is no control frame"),
+            Outcome::Repeated => panic!("a plain client sends no ids"),
         }
     }
 

@@ -29,20 +29,11 @@ pub(super) async fn servers(request: Request) -> Result<Response, Error> {
         generation: *generation,
     });
     let offer = Offer::new(&request.app, host, &user, bound).await;
-    let mut answer = value!({
-        "iceServers": offer.servers,
-        "iceTransportPolicy": offer.policy,
-        "ttl": offer.ttl,
-        "expiresAt": utc::format(offer.expires),
-    });
-    if let Some(relay) = offer.relay {
-        answer["relay"] = Value::from(relay);
-    }
-    Ok(json(StatusCode::OK, &answer))
+    Ok(json(StatusCode::OK, &offer.into_json()))
 }
 
 /// The room of a credential, and the generation of the membership in it.
-pub(super) struct BoundTo<'a> {
+pub(in crate::http) struct BoundTo<'a> {
     pub room: &'a str,
     pub generation: u64,
 }
@@ -71,7 +62,7 @@ fn only_room(caller: &Caller) -> Result<Option<String>, Error> {
 }
 
 /// Servers for one user, with a credential of their own.
-pub(super) struct Offer {
+pub(in crate::http) struct Offer {
     /// `RTCIceServer`s.
     pub servers: Value,
     /// An `RTCIceTransportPolicy`: whether peers may be reached directly, or through the relay alone.
@@ -87,7 +78,7 @@ pub(super) struct Offer {
 impl Offer {
     /// parlor's own servers, with a credential that is bound to a room if one is given; then the configured
     /// others. They are at `host`, unless there are several nodes: then they are those of the room's relay node.
-    pub(super) async fn new(
+    pub(in crate::http) async fn new(
         app: &App,
         host: Host,
         user: &User,
@@ -136,6 +127,20 @@ impl Offer {
             relay: relay.map(|relay| relay.id.clone()),
         }
     }
+
+    /// The response of `GET /api/ice-servers`.
+    pub(in crate::http) fn into_json(self) -> Value {
+        let mut answer = value!({
+            "iceServers": self.servers,
+            "iceTransportPolicy": self.policy,
+            "ttl": self.ttl,
+            "expiresAt": utc::format(self.expires),
+        });
+        if let Some(relay) = self.relay {
+            answer["relay"] = Value::from(relay);
+        }
+        answer
+    }
 }
 
 /// The host and the ports of a node's relay; `None` if the node knows no address of its own.
@@ -161,7 +166,7 @@ fn external(ice: &crate::config::Ice) -> impl Iterator<Item = Value> {
 
 /// The host for URLs: `turn.public_host`, else that of `server.public_url`, else the one that the
 /// request was sent to.
-pub(super) fn host(request: &Request) -> Result<Host, Error> {
+pub(in crate::http) fn host(request: &Request) -> Result<Host, Error> {
     config::ice_host(&request.app.settings().config)
         .or_else(|| request.host().map(Authority::into_host))
         .ok_or_else(|| Error::bad_request("The request names no host (RFC 9110, section 7.2)"))

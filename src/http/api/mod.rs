@@ -21,6 +21,8 @@ mod rooms;
 
 use hyper::Method;
 
+pub(super) use self::ice::{BoundTo, Offer, host as ice_host};
+pub(super) use self::rooms::one_with_presence;
 use super::route::Route;
 
 pub(super) fn routes() -> Vec<Route> {

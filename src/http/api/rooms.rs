@@ -185,7 +185,7 @@ async fn with_presence(app: &App, rooms: &[Room]) -> Vec<Value> {
 }
 
 /// A room, with the number of connected users.
-pub(super) async fn one_with_presence(app: &App, room: &Room) -> Value {
+pub(in crate::http) async fn one_with_presence(app: &App, room: &Room) -> Value {
     let mut rooms = with_presence(app, std::slice::from_ref(room)).await;
     rooms.pop().unwrap_or_default()
 }

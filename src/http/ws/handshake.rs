@@ -16,13 +16,15 @@ use crate::http::response::Response;
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The subprotocol before a token.
 const BEARER: &str = "bearer";
+/// The subprotocol of the extended protocol.
+const EXTENDED: &str = "parlor.v1";
 
-/// Answers an upgrade to WebSocket. permessage-deflate is not taken up: it doubles the cost of an
-/// idle connection.
+/// Answers an upgrade to WebSocket, with the extended protocol if `is_extended`. permessage-deflate is not taken up:
+/// it doubles the cost of an idle connection.
 ///
 /// # Errors
 /// 400 and 426 where the request is no such upgrade.
-pub(super) fn accept(request: &Request) -> Result<Response, Error> {
+pub(super) fn accept(request: &Request, is_extended: bool) -> Result<Response, Error> {
     if !names(request, header::CONNECTION, "upgrade")
         || !names(request, header::UPGRADE, "websocket")
         || request.method() != Method::GET
@@ -45,11 +47,19 @@ pub(super) fn accept(request: &Request) -> Result<Response, Error> {
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let accept = HeaderValue::from_str(&accept_key(key)).map_err(|_| Error::internal())?;
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if subprotocols(request).any(|offered| offered == BEARER) {
+    if is_extended {
+        let extended = HeaderValue::from_static(EXTENDED);
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, extended);
+    } else if subprotocols(request).any(|offered| offered == BEARER) {
         let bearer = HeaderValue::from_static(BEARER);
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, bearer);
     }
     Ok(response)
+}
+
+/// Whether the client offers the extended protocol.
+pub(super) fn offers_extended(request: &Request) -> bool {
+    subprotocols(request).any(|offered| offered == EXTENDED)
 }
 
 /// The token: `?token=`, `Authorization: Bearer`, or the subprotocol after `bearer`.

@@ -10,6 +10,7 @@ mod flood_tests;
 mod frame_validator;
 mod framing;
 mod graceful_close;
+mod greeting;
 mod handshake;
 
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use self::authentication::admit;
 use self::connection::{CloseCause, Connection};
 use self::framing::FramedStream;
 use self::graceful_close::close_gracefully;
+use self::greeting::Newcomer;
+use super::api;
 use super::error::Error;
 use super::request::Request;
 use super::response::Response;
@@ -32,7 +35,7 @@ use super::write_timeout::WriteTimeout;
 use crate::ingress::ConnectionPermit;
 use crate::ingress::Stream;
 use crate::room::CloseCode;
-use crate::service::{Admitted, App, Outbox, RoomHandle, check_access};
+use crate::service::{Admitted, App, Entrance, Outbox, RoomHandle, check_access};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![Route::new(Method::GET, "/api/ws/rooms/{room}", |r| {
@@ -42,7 +45,11 @@ pub(super) fn routes() -> Vec<Route> {
 
 /// Answers the handshake, and serves the connection in a task of its own.
 async fn open(mut request: Request) -> Result<Response, Error> {
-    let response = handshake::accept(&request)?;
+    // The nodes of a cluster do not share sessions yet.
+    let is_alone = request.app.hub.link().is_none();
+    let is_extended = is_alone && handshake::offers_extended(&request);
+    let response = handshake::accept(&request, is_extended)?;
+    let host = is_extended.then(|| api::ice_host(&request)).transpose()?;
     let upgrade = request.upgrade().ok_or_else(Error::internal)?;
     let (app, room) = (request.app.clone(), request.param("room").to_owned());
     let permit = request.permit.clone();
@@ -62,12 +69,20 @@ async fn open(mut request: Request) -> Result<Response, Error> {
         let admitting = admit(&request, &room, &span);
         admitting.instrument(span.clone()).await
     };
+    let (verdict, newcomer) = match verdict {
+        Err(code) => (Err(code), None),
+        Ok((admitted, access)) => {
+            let newcomer = host.map(|host| Box::new(Newcomer { host, access }));
+            (Ok(admitted), newcomer)
+        }
+    };
     let session = Session {
         app: app.clone(),
         room,
         resume: request.query("resume").as_deref() == Some("1"),
         accepts_notices: request.query("notices").as_deref() == Some("1"),
-        verdict,
+        verdict: Some(verdict),
+        newcomer,
         epoch,
         permit,
     };
@@ -83,14 +98,17 @@ struct Session {
     resume: bool,
     /// Whether the client expects messages that the plain protocol does not have.
     accepts_notices: bool,
-    verdict: Result<Admitted, CloseCode>,
+    /// Until the connection has entered the room.
+    verdict: Option<Result<Admitted, CloseCode>>,
+    /// If the client speaks `parlor.v1`, until the connection has entered the room.
+    newcomer: Option<Box<Newcomer>>,
     /// The epoch of the hub before the verdict.
     epoch: u64,
     permit: ConnectionPermit,
 }
 
 impl Session {
-    async fn run(self, upgrade: OnUpgrade) {
+    async fn run(mut self, upgrade: OnUpgrade) {
         let Some((stream, early)) = socket(upgrade).await else {
             return;
         };
@@ -143,19 +161,25 @@ impl Session {
     }
 
     /// Joins the room.
-    async fn handle(&self) -> Result<(Arc<Outbox>, RoomHandle, Option<u64>), CloseCode> {
-        let admitted = self.verdict.as_ref().map_err(|code| *code)?;
+    async fn handle(&mut self) -> Result<(Arc<Outbox>, RoomHandle, Option<u64>), CloseCode> {
+        let verdict = self.verdict.take().ok_or(CloseCode::ConnectionError)?;
+        let admitted = verdict?;
         let max_queue = self.app.settings().config.signaling.max_queue;
         let outbox = Outbox::new(max_queue).with_notices(self.accepts_notices);
+        let (outbox, greeting) = match self.newcomer.take() {
+            Some(newcomer) => (outbox.extended(), Some(newcomer.greeting(&self.app).await)),
+            None => (outbox, None),
+        };
         let outbox = Arc::new(outbox);
         let hub = &self.app.hub;
-        let mut handle = hub.join(
-            &self.room,
-            &admitted.user,
-            admitted.issue,
-            self.resume,
-            &outbox,
-        )?;
+        let entrance = Entrance {
+            user: &admitted.user,
+            issue: admitted.issue,
+            profile: Some(admitted.profile),
+            resume: self.resume,
+            greeting,
+        };
+        let mut handle = hub.join(&self.room, entrance, &outbox)?;
         handle.entered().await?;
         self.app.learn_relay(&self.room);
         if hub.epoch() != self.epoch {

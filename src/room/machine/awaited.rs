@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use super::announcement::{Announcement, LOST};
 use super::remote::{Awaited, Listed, RemoteMember, Standing};
 use super::{Effect, Member, Room, deliver};
 use crate::room::envelope::quoted;
 use crate::room::roster::{Entry, NodeId, Place, Request, Return};
-use crate::room::{CloseCode, ConnectionId};
+use crate::room::{CloseCode, ConnectionId, Departure};
 
 impl Room {
     /// The users who are awaited because their node restarts, in no order.
@@ -74,12 +75,13 @@ impl Room {
     pub(super) fn notify_departure(
         &mut self,
         gone: &Member,
+        reason: Departure,
         is_requested: bool,
         effects: &mut Vec<Effect>,
     ) {
         let remote = self.remote.as_deref_mut();
         let Some(remote) = remote.filter(|one| is_requested && !one.suspending.is_empty()) else {
-            return self.notify_all("user-left", &gone.quoted, effects);
+            return self.notify(|_| true, Announcement::Left(reason), &gone.quoted, effects);
         };
         remote.unannounced.insert(gone.user.clone());
         self.notify_suspending(false, &gone.quoted, effects);
@@ -105,7 +107,7 @@ impl Room {
             let is_unaware = is_newcomer || unaware.contains(&member.user);
             !is_unaware && !remote.suspending.contains_key(&member.user)
         };
-        self.notify(knows, "user-left", &quoted(user), effects);
+        self.notify(knows, LOST, &quoted(user), effects);
     }
 
     /// Notifies those who are being suspended of a departure that they were not notified of, because the roster
@@ -122,7 +124,7 @@ impl Room {
         let Some(remote) = &self.remote else { return };
         let concerns =
             |member: &Member| remote.suspending.contains_key(&member.user) == is_suspending;
-        self.notify(concerns, "user-left", user, effects);
+        self.notify(concerns, LOST, user, effects);
     }
 
     /// Awaits a user whose node restarts.
@@ -158,8 +160,7 @@ impl Room {
         remote.listed.remove(&user);
         remote.suspending.remove(&user);
         let place = remote.place(connection, age);
-        if self.members.remove(&connection).is_some() {
-            self.by_user.remove(&user);
+        if self.remove_member(connection).is_some() {
             let code = CloseCode::Restarting;
             effects.push(Effect::Close { connection, code });
         }
@@ -220,7 +221,7 @@ impl Room {
             let knows = |member: &Member| {
                 !newcomers.contains(&member.user) && !awaited.unaware.contains(&member.user)
             };
-            self.notify(knows, "user-left", &quoted(user), effects);
+            self.notify(knows, LOST, &quoted(user), effects);
         }
     }
 
@@ -234,7 +235,7 @@ impl Room {
                 is_older && !awaited.unaware.contains(&member.user)
             }
         };
-        self.notify(knows, "user-left", &quoted(user), effects);
+        self.notify(knows, LOST, &quoted(user), effects);
     }
 
     /// Sends a resumed connection the users who left meanwhile, and those whose departure from this node has yet to

@@ -371,6 +371,8 @@ impl Room {
             errors: ErrorBudget::default(),
             resumed: is_resumed,
             replacements: Vec::new(),
+            profile: None,
+            extended: None,
         };
         remote.requests.push(Request::Admitted {
             connection,

@@ -11,7 +11,7 @@ use crate::config::Signaling;
 use crate::metrics::Metrics;
 use crate::room::{CloseCode, Input, Outcome};
 use crate::service::fixture::eventually;
-use crate::service::{Hub, Outbox, RoomHandle};
+use crate::service::{Entrance, Hub, Outbox, RoomHandle};
 use crate::tls::{Verification, client_config};
 use crate::token::Issue;
 
@@ -61,7 +61,11 @@ impl Node {
 
     async fn join_again(&self, user: &str, resume: bool) -> Client {
         let outbox = Arc::new(Outbox::new(1000));
-        let joined = self.hub.join("lobby", user, ISSUE, resume, &outbox);
+        let entrance = Entrance {
+            resume,
+            ..Entrance::plain(user, ISSUE)
+        };
+        let joined = self.hub.join("lobby", entrance, &outbox);
         let mut handle = joined.unwrap();
         handle.entered().await.unwrap();
         Client {
@@ -199,7 +203,7 @@ async fn users_of_a_draining_node_resume_on_another_one_or_leave_after_a_while()
     assert_eq!(carol.close_code().await, CloseCode::Restarting);
     assert!(
         two.hub
-            .join("lobby", "bob", ISSUE, true, &bob.outbox)
+            .join("lobby", Entrance::plain("bob", ISSUE), &bob.outbox)
             .is_err()
     );
     drop((bob, carol));
@@ -227,7 +231,9 @@ async fn nobody_enters_without_redis() {
     let link = Arc::new(Link::new(settings, [0; 32]));
     let hub = Hub::with_link(&Signaling::default(), &Metrics::new(), Some(link));
     let outbox = Arc::new(Outbox::new(1000));
-    let refused = hub.join("lobby", "alice", ISSUE, false, &outbox).err();
+    let refused = hub
+        .join("lobby", Entrance::plain("alice", ISSUE), &outbox)
+        .err();
     assert_eq!(refused, Some(CloseCode::ConnectionError));
     assert!(hub.occupied_rooms().is_empty());
 }

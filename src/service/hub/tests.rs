@@ -8,7 +8,7 @@ fn hub() -> Arc<Hub> {
 
 fn join(hub: &Arc<Hub>, user: &str) -> RoomHandle {
     let outbox = Arc::new(Outbox::new(1000));
-    hub.join("lobby", user, ISSUE, false, &outbox)
+    hub.join("lobby", Entrance::plain(user, ISSUE), &outbox)
         .expect("a handle")
 }
 
@@ -57,6 +57,8 @@ fn a_connection_after_the_shutdown_is_rejected() {
     hub.shutdown();
     assert!(hub.connected("lobby").is_empty());
     let outbox = Arc::new(Outbox::new(1000));
-    let late = hub.join("attic", "bob", ISSUE, false, &outbox).err();
+    let late = hub
+        .join("attic", Entrance::plain("bob", ISSUE), &outbox)
+        .err();
     assert_eq!(late, Some(CloseCode::Stopped));
 }

@@ -1,7 +1,9 @@
-//! `docs/build/protocol.md`, executed: its examples are lines of `who, what happens, text`.
+//! `docs/build/protocol.md` and `docs/build/extended-protocol.md`, executed: their examples are lines of `who, what
+//! happens, text`.
 //!
-//! `>` sends, `<` reads exactly this text next, `+` connects to a room, `-` closes with a code and
-//! `!` reads a close code. One story from the first example to the last.
+//! `>` sends, `<` reads exactly this text next, `<<` reads a frame of this type about this user, `+` connects to a
+//! room, `++` does so by `parlor.v1` and reads the welcome, `-` closes with a code and `!` reads a close code. One
+//! story from the first example to the last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +12,12 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::wire::world::{Client, LOBBY, World};
 
-const DOCUMENT: &str = include_str!("../../../docs/build/protocol.md");
+const PLAIN: &str = include_str!("../../../docs/build/protocol.md");
+const EXTENDED: &str = include_str!("../../../docs/build/extended-protocol.md");
 
-/// The lines of all examples.
-fn examples() -> Vec<&'static str> {
-    let blocks = DOCUMENT.split("```json\n").skip(1);
+/// The lines of all examples of a document.
+fn examples(document: &'static str) -> Vec<&'static str> {
+    let blocks = document.split("```json\n").skip(1);
     let blocks = blocks.map(|block| block.split("```").next().unwrap_or(""));
     blocks.flat_map(str::lines).collect()
 }
@@ -32,8 +35,20 @@ impl Cast {
         match act {
             ">" => self.newest(who).send_text(text),
             "<" => assert_eq!(self.newest(who).read_text(), text, "{who}"),
+            "<<" => {
+                let (kind, about) = text.split_once(' ').expect(line);
+                let frame = self.newest(who).read();
+                assert_eq!(
+                    (&frame["type"], &frame["from"]),
+                    (&kind.into(), &about.into())
+                );
+            }
             "+" => {
                 let client = self.world.connect(text, &self.world.token(who));
+                self.clients.entry(who).or_default().push(client);
+            }
+            "++" => {
+                let (client, _) = self.world.enter_extended(text, who);
                 self.clients.entry(who).or_default().push(client);
             }
             "-" => {
@@ -59,7 +74,7 @@ impl Cast {
 #[test]
 fn every_example_of_the_document_is_true() {
     let world = World::start();
-    let examples = examples();
+    let examples = examples(PLAIN);
     assert!(examples.len() > 20, "the examples are found");
     world.join(LOBBY, "dave");
     let people = ["alice", "bob", "carol"];
@@ -68,6 +83,23 @@ fn every_example_of_the_document_is_true() {
     let mut cast = Cast { world, clients };
     for line in examples {
         cast.play(line);
+    }
+}
+
+mod extended {
+    use super::*;
+
+    #[test]
+    fn every_example_of_the_extended_protocol_is_true() {
+        let world = World::start();
+        world.join(LOBBY, "dave");
+        let examples = examples(EXTENDED);
+        assert!(examples.len() > 15, "the examples are found");
+        let clients = BTreeMap::new();
+        let mut cast = Cast { world, clients };
+        for line in examples {
+            cast.play(line);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod closing;
 mod document;
 mod drain;
 mod endings;
+mod extended;
 mod flood;
 mod hostile;
 mod http;

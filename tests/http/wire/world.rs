@@ -121,6 +121,26 @@ impl World {
         client
     }
 
+    /// Joins and connects by `parlor.v1`; also returns the data of the `welcome`.
+    pub(super) fn enter_extended(&self, room: &str, user: &str) -> (Client, Value) {
+        self.join(room, user);
+        let mut client = self.connect_extended(&format!("/api/ws/rooms/{room}"), user);
+        let welcome = client.read();
+        assert_eq!(welcome["type"], "welcome", "{welcome}");
+        (client, welcome["data"].clone())
+    }
+
+    /// A connection that offers `parlor.v1` and its token as subprotocols.
+    pub(super) fn connect_extended(&self, path: &str, user: &str) -> Client {
+        let mut request = self.request(path);
+        let offered = format!("parlor.v1, bearer, {}", self.token(user));
+        let offered = offered.parse().expect("a header");
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", offered);
+        self.open(request)
+    }
+
     /// Several users in the room `lobby`; each has seen all later ones come.
     pub(super) fn lobby<const N: usize>(&self, users: [&str; N]) -> [Client; N] {
         let mut seated: Vec<Client> = Vec::new();

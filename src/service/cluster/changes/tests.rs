@@ -11,7 +11,7 @@ use crate::credential::Revocations;
 use crate::relay::Handle;
 use crate::room::CloseCode;
 use crate::service::fixture::{self, eventually};
-use crate::service::{App, Outbox, cluster, external_changes};
+use crate::service::{App, Entrance, Outbox, cluster, external_changes};
 use crate::storage::tests::connect;
 use crate::storage::tests::server::{Database, server as postgres};
 use crate::storage::{JoinGrant, NewRoom, NewUser};
@@ -50,10 +50,8 @@ async fn a_user_who_is_disabled_on_one_node_is_closed_on_the_other_before_its_ne
         .unwrap();
     let outbox = Arc::new(Outbox::new(1000));
     let issue = Issue::Own { generation: 0 };
-    let mut handle = far
-        .hub
-        .join("lobby", &alice, issue, false, &outbox)
-        .unwrap();
+    let entrance = Entrance::plain(&alice, issue);
+    let mut handle = far.hub.join("lobby", entrance, &outbox).unwrap();
     handle.entered().await.unwrap();
     near.disable_user(&alice).await.unwrap().expect("alice");
     let mut closed = None;

@@ -1,0 +1,46 @@
+//! The parts of a `welcome` that come from the application: the room, ICE servers and limits.
+
+use serde_json::json;
+
+use crate::config::Signaling;
+use crate::http::api::{BoundTo, Offer, one_with_presence};
+use crate::room::Greeting;
+use crate::service::{App, RoomAccess};
+use crate::url::Host;
+
+/// A client that speaks `parlor.v1`, until it has entered the room.
+pub(super) struct Newcomer {
+    /// The host for URLs of ICE servers.
+    pub host: Host,
+    pub access: RoomAccess,
+}
+
+impl Newcomer {
+    pub(super) async fn greeting(self, app: &App) -> Greeting {
+        let Newcomer { host, access } = self;
+        let room = match &access.room {
+            Some(room) => one_with_presence(app, room).await,
+            None => json!({}),
+        };
+        let bound = access.room.as_ref().map(|room| BoundTo {
+            room: &room.id,
+            generation: access.generation,
+        });
+        let offer = Offer::new(app, host, &access.caller.user, bound).await;
+        Greeting {
+            room: room.to_string(),
+            ice_servers: offer.into_json().to_string(),
+            limits: limits(&app.settings().config.signaling).to_string(),
+        }
+    }
+}
+
+fn limits(settings: &Signaling) -> serde_json::Value {
+    json!({
+        "maxMessageBytes": settings.max_message,
+        "messagesPerSecond": settings.rate,
+        "messageBurst": settings.burst,
+        "bytesPerSecond": settings.byte_rate,
+        "byteBurst": settings.byte_burst(),
+    })
+}

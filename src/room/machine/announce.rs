@@ -1,0 +1,88 @@
+//! Announcements of the server: each member gets the frame of its protocol.
+
+use bytes::Bytes;
+
+use super::announcement::Announcement;
+use super::{Effect, Member, Room, deliver};
+use crate::room::ConnectionId;
+use crate::room::profile::Role;
+use crate::room::server_frame::{Greeting, Participant, ServerFrame};
+
+impl Room {
+    /// Sends an announcement about `user` to the members that match `concerns`.
+    pub(super) fn notify(
+        &self,
+        concerns: impl Fn(&Member) -> bool,
+        what: Announcement<'_>,
+        user: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.members.is_empty() {
+            return;
+        }
+        let plain = self.presence(what.label(), user);
+        let extended = if self.extended > 0 {
+            self.extended_presence(what, user)
+        } else {
+            plain.clone()
+        };
+        let members = self.members.iter().filter(|(_, member)| concerns(member));
+        effects.extend(members.map(|(other, member)| {
+            let is_extended = member.extended.is_some();
+            let frame = if is_extended { &extended } else { &plain };
+            deliver(*other, frame, None)
+        }));
+    }
+
+    /// The frame of an announcement to plain clients.
+    pub(super) fn presence(&self, what: &str, user: &str) -> Bytes {
+        let room = &self.id;
+        Bytes::from(format!(
+            r#"{{"type":"{what}","data":{{"userId":{user}}},"from":{user},"roomId":{room}}}"#
+        ))
+    }
+
+    fn extended_presence(&self, what: Announcement<'_>, user: &str) -> Bytes {
+        match what {
+            Announcement::Joined(Some(member)) => {
+                ServerFrame::UserJoined(&member.participant()).render(&self.id)
+            }
+            Announcement::Joined(None) => self.presence(what.label(), user),
+            Announcement::Left(reason) => ServerFrame::UserLeft { user, reason }.render(&self.id),
+        }
+    }
+
+    /// The first frame of a connection that speaks `parlor.v1`; `None` if the room does not have the connection.
+    pub fn welcome(&self, connection: ConnectionId, greeting: &Greeting) -> Option<Bytes> {
+        let own = self.members.get(&connection)?;
+        let mut members: Vec<(&ConnectionId, &Member)> = self.members.iter().collect();
+        members.sort_unstable_by_key(|(connection, _)| **connection);
+        let participants = members.iter().map(|(_, member)| member.participant());
+        let participants: Vec<Participant<'_>> = participants.collect();
+        let welcome = ServerFrame::Welcome {
+            user: &own.quoted,
+            role: own.role(),
+            greeting,
+            participants: &participants,
+        };
+        Some(welcome.render(&self.id))
+    }
+}
+
+impl Member {
+    fn role(&self) -> Role {
+        let profile = self.profile.as_ref();
+        profile.map_or(Role::Member, |profile| profile.role)
+    }
+
+    pub(super) fn participant(&self) -> Participant<'_> {
+        let profile = self.profile.as_deref();
+        Participant {
+            user: &self.quoted,
+            display_name: profile.map_or(&*self.user, |profile| &profile.display_name),
+            role: self.role(),
+            is_connected: true,
+            joined_at: profile.map_or(0, |profile| profile.joined_at),
+        }
+    }
+}

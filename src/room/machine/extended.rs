@@ -1,0 +1,112 @@
+//! Frames of the members that speak `parlor.v1`, and frames of other members to them.
+
+use std::borrow::Cow;
+
+use super::{Effect, Input, Outcome, Room, deliver};
+use crate::room::client_frame::{ClientFrame, Parsed};
+use crate::room::envelope::Envelope;
+use crate::room::reserved::without_reserved_keys;
+use crate::room::server_frame::ServerFrame;
+use crate::room::{ConnectionId, DropReason, Kind};
+
+impl Room {
+    /// Handles an input of a member that speaks `parlor.v1`: it gets an `ack` or an `error`.
+    pub(super) fn receive_extended(
+        &mut self,
+        connection: ConnectionId,
+        input: Input<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Outcome {
+        let Parsed { id, frame } = match input {
+            Input::Control => return Outcome::Control,
+            Input::Binary => Parsed::bad(DropReason::Binary),
+            Input::Text(text) => ClientFrame::parse(text),
+        };
+        if let Some(id) = &id
+            && self.is_repeated(connection, id)
+        {
+            self.acknowledge(connection, id, effects);
+            return Outcome::Repeated;
+        }
+        let judged = match frame {
+            Ok(ClientFrame::Relayed(envelope)) => self.route(connection, &envelope, effects),
+            Err(reason) => Err(reason),
+        };
+        match (judged, &id) {
+            (Ok(_), Some(id)) => {
+                self.remember(connection, id);
+                self.acknowledge(connection, id, effects);
+            }
+            (Ok(_), None) => {}
+            (Err(reason), id) => self.reject(connection, id.as_ref(), reason, effects),
+        }
+        self.record(connection, judged, effects)
+    }
+
+    fn is_repeated(&self, connection: ConnectionId, id: &str) -> bool {
+        let member = self.members.get(&connection);
+        let extended = member.and_then(|member| member.extended.as_ref());
+        extended.is_some_and(|extended| extended.is_repeated(id))
+    }
+
+    fn remember(&mut self, connection: ConnectionId, id: &str) {
+        let member = self.members.get_mut(&connection);
+        if let Some(extended) = member.and_then(|member| member.extended.as_mut()) {
+            extended.remember(id);
+        }
+    }
+
+    fn acknowledge(&self, connection: ConnectionId, id: &str, effects: &mut Vec<Effect>) {
+        let frame = ServerFrame::Ack { id }.render(&self.id);
+        effects.push(deliver(connection, &frame, None));
+    }
+
+    fn reject(
+        &self,
+        connection: ConnectionId,
+        id: Option<&Cow<'_, str>>,
+        reason: DropReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (code, message) = reason.error();
+        let id = id.map(|id| &**id);
+        let frame = ServerFrame::Error { id, code, message }.render(&self.id);
+        effects.push(deliver(connection, &frame, None));
+    }
+
+    /// Delivers a message in a room with members that speak `parlor.v1`. Plain clients get none of
+    /// [`Kind::Message`].
+    pub(super) fn route_extended(
+        &mut self,
+        sender: ConnectionId,
+        envelope: &Envelope<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(Kind, usize), DropReason> {
+        let Some(member) = self.members.get(&sender) else {
+            return Ok((envelope.kind, 0));
+        };
+        let before = effects.len();
+        let is_message = envelope.kind == Kind::Message;
+        let plain = envelope.rewrite(&member.quoted, &self.id);
+        let extended = without_reserved_keys(envelope.text(), &plain, envelope.kind);
+        let targets: Vec<ConnectionId> = match &envelope.to {
+            Some(user) => match self.by_user.get(&**user) {
+                Some(target) => vec![*target],
+                None => return self.relay_to_node(sender, user, envelope),
+            },
+            None => {
+                let others = self.members.keys().filter(|other| **other != sender);
+                others.copied().collect()
+            }
+        };
+        for target in targets {
+            match self.members.get(&target).map(|member| &member.extended) {
+                Some(Some(_)) => effects.push(deliver(target, &extended, Some(sender))),
+                Some(None) if !is_message => effects.push(deliver(target, &plain, Some(sender))),
+                Some(None) if envelope.to.is_some() => return Err(DropReason::PlainTarget),
+                Some(None) | None => {}
+            }
+        }
+        Ok((envelope.kind, effects.len() - before))
+    }
+}

@@ -1,0 +1,53 @@
+//! A member whose client speaks `parlor.v1`.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+
+/// Remembered ids of frames.
+const MAX_IDS: usize = 256;
+
+/// The part of a member that a plain one does not have.
+#[derive(Debug, Default)]
+pub(super) struct Extended {
+    ids: RecentIds,
+}
+
+impl Extended {
+    /// Whether a frame with this `id` was accepted before.
+    pub(super) fn is_repeated(&self, id: &str) -> bool {
+        let hash = self.ids.hasher.hash_one(id);
+        self.ids.hashes.contains(&hash)
+    }
+
+    /// Remembers the `id` of an accepted frame.
+    pub(super) fn remember(&mut self, id: &str) {
+        if self.ids.hashes.len() == MAX_IDS {
+            self.ids.hashes.pop_front();
+        }
+        let hash = self.ids.hasher.hash_one(id);
+        self.ids.hashes.push_back(hash);
+    }
+}
+
+/// Hashes of the last ids: the keys of the hasher are random, so that a client cannot choose two ids with one hash.
+#[derive(Debug, Default)]
+struct RecentIds {
+    hasher: RandomState,
+    hashes: VecDeque<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_256_ids_are_remembered() {
+        let mut extended = Extended::default();
+        for number in 0..300 {
+            extended.remember(&number.to_string());
+        }
+        let remembered = (0..300).filter(|number| extended.is_repeated(&number.to_string()));
+        assert!(remembered.eq(44..300));
+        assert_eq!(extended.ids.hashes.len(), MAX_IDS);
+    }
+}

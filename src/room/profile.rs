@@ -1,0 +1,30 @@
+//! The description of a user that a room shows to `parlor.v1` clients.
+
+/// The role of a user in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Made the room, or is an admin.
+    Owner,
+    Member,
+    Guest,
+}
+
+impl Role {
+    /// The name in frames.
+    pub fn label(self) -> &'static str {
+        match self {
+            Role::Owner => "owner",
+            Role::Member => "member",
+            Role::Guest => "guest",
+        }
+    }
+}
+
+/// A user, as `parlor.v1` clients see them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    pub display_name: Box<str>,
+    pub role: Role,
+    /// Unix seconds at which the user connected to the room.
+    pub joined_at: u64,
+}
