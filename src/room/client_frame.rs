@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
 use super::DropReason;
 use super::envelope::{Envelope, Kind};
 use super::envelope_fields::{EnvelopeFields, string};
@@ -14,6 +16,23 @@ const MAX_ID_CHARS: usize = 64;
 pub(super) enum ClientFrame<'a> {
     /// For other participants.
     Relayed(Envelope<'a>),
+    /// The client has received the frames up to this number.
+    Seen(u64),
+    Update(Update),
+}
+
+/// A change of the sender's own state.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Update {
+    pub muted: Option<bool>,
+    pub hand_raised: Option<bool>,
+    pub display_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Seen {
+    seq: u64,
 }
 
 /// A frame with the `id` by which the client knows the answer.
@@ -44,6 +63,25 @@ impl<'a> ClientFrame<'a> {
     ) -> Result<ClientFrame<'a>, DropReason> {
         let word = string(fields.kind.ok_or(DropReason::Missing)?);
         let word = word.ok_or(DropReason::UnknownType)?;
+        match &*word {
+            "seen" => {
+                fields.target()?;
+                let Seen { seq } = fields.data()?;
+                return Ok(ClientFrame::Seen(seq));
+            }
+            "update" => {
+                fields.target()?;
+                let update: Update = fields.data()?;
+                let is_empty = update.muted.is_none()
+                    && update.hand_raised.is_none()
+                    && update.display_name.is_none();
+                if is_empty {
+                    return Err(DropReason::BadData);
+                }
+                return Ok(ClientFrame::Update(update));
+            }
+            _ => {}
+        }
         let kind = Kind::from_label(&word).ok_or(DropReason::UnknownType)?;
         let to = fields.target()?;
         Ok(ClientFrame::Relayed(Envelope::new(text, kind, to, fields)))

@@ -71,6 +71,19 @@ impl CloseCode {
         }
     }
 
+    /// Whether a session ends with a connection that is closed with this code. Otherwise its client may resume it.
+    pub fn ends_session(self) -> bool {
+        matches!(
+            self,
+            CloseCode::AuthenticationFailed
+                | CloseCode::NotAParticipant
+                | CloseCode::RoomClosed
+                | CloseCode::Removed
+                | CloseCode::TooManyMessages
+                | CloseCode::Replaced
+        )
+    }
+
     /// The reason in the close frame, of at most 123 bytes.
     pub fn reason(self) -> &'static str {
         match self {

@@ -42,6 +42,10 @@ pub enum Outcome {
     },
     /// It was a control frame.
     Control,
+    /// It was for the server.
+    Handled,
+    /// The client has received the frames of its session up to this number.
+    Acknowledged(u64),
     /// It has the `id` of an earlier one, and was acknowledged again.
     Repeated,
     Dropped(DropReason),

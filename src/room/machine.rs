@@ -183,7 +183,8 @@ impl Room {
             extended: is_extended.then(Box::default),
         };
         let is_notified = |other: &Member| !(resumed && other.resumed);
-        let joined = Announcement::Joined(Some(&member));
+        let participant = member.participant();
+        let joined = Announcement::Joined(Some(&participant));
         self.notify(is_notified, joined, &member.quoted, effects);
         self.by_user.insert(user, connection);
         self.extended += usize::from(is_extended);
@@ -214,6 +215,12 @@ impl Room {
             return Some(Vec::new());
         };
         let member = self.members.get_mut(&established)?;
+        if member.is_away() {
+            // Nobody uses it: two tabs that replace each other have connections.
+            let replacements = std::mem::take(&mut member.replacements);
+            self.close(established, CloseCode::Replaced, effects);
+            return Some(replacements);
+        }
         let recent = |at: &Mono| now.since(*at) < REPLACEMENT_WINDOW;
         member.replacements.retain(recent);
         if member.replacements.len() >= MAX_REPLACEMENTS {
@@ -340,12 +347,14 @@ impl Room {
             return self.too_many(connection, effects);
         }
         if member.extended.is_some() {
-            return self.receive_extended(connection, input, effects);
+            return self.receive_extended(connection, input, now, effects);
         }
         let judged = match input {
             Input::Control => return Outcome::Control,
             Input::Binary => Err(DropReason::Binary),
-            Input::Text(text) => self.relay(connection, text, effects),
+            Input::Text(text) => self
+                .relay(connection, text, effects)
+                .map(|(kind, copies)| Outcome::Relayed { kind, copies }),
         };
         self.record(connection, judged, effects)
     }
@@ -354,21 +363,23 @@ impl Room {
     fn record(
         &mut self,
         connection: ConnectionId,
-        judged: Result<(Kind, usize), DropReason>,
+        judged: Result<Outcome, DropReason>,
         effects: &mut Vec<Effect>,
     ) -> Outcome {
         let Some(member) = self.members.get_mut(&connection) else {
             return Outcome::Gone;
         };
         match judged {
-            Ok((kind, copies)) => {
+            Ok(outcome) => {
                 member.errors.record_success();
-                Outcome::Relayed { kind, copies }
+                outcome
             }
             // A client cannot know that a user has just left, or which protocol a user's client speaks.
-            Err(reason @ (DropReason::NoSuchTarget | DropReason::PlainTarget)) => {
-                Outcome::Dropped(reason)
-            }
+            Err(
+                reason @ (DropReason::NoSuchTarget
+                | DropReason::PlainTarget
+                | DropReason::RateLimited),
+            ) => Outcome::Dropped(reason),
             Err(_) if member.errors.record_error() => self.too_many(connection, effects),
             Err(reason) => Outcome::Dropped(reason),
         }
@@ -429,6 +440,13 @@ impl Room {
         Outcome::Closed(code)
     }
 
+    /// Closes a connection. The others see its user leave.
+    pub fn end(&mut self, connection: ConnectionId, code: CloseCode, effects: &mut Vec<Effect>) {
+        if self.members.contains_key(&connection) {
+            self.close(connection, code, effects);
+        }
+    }
+
     fn close(&mut self, connection: ConnectionId, code: CloseCode, effects: &mut Vec<Effect>) {
         effects.push(Effect::Close { connection, code });
         self.leave_for(Departure::by(code), connection, effects);
@@ -443,6 +461,8 @@ fn deliver(connection: ConnectionId, frame: &Bytes, from: Option<ConnectionId>) 
     }
 }
 
+pub use extended_member::AWAY_NOTICE;
+
 mod announce;
 mod announcement;
 mod awaited;
@@ -450,6 +470,7 @@ mod cluster;
 mod events;
 mod extended;
 mod extended_member;
+mod presence;
 mod remote;
 #[cfg(test)]
 mod tests;

@@ -35,11 +35,11 @@ pub use departure::Departure;
 pub use effect::{Effect, Entrant, Input, Join, Outcome};
 pub use envelope::Kind;
 pub use limits::Limits;
-pub use machine::Room;
+pub use machine::{AWAY_NOTICE, Room};
 pub use profile::{Profile, Role};
 pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, Return, RosterEvent, StatedMember};
-pub use server_frame::Greeting;
-pub use session::Session;
+pub use server_frame::{Greeting, ResumeNotice, SessionNotice};
+pub use session::{ResumeSecret, Session};
 
 /// The reason why a message is dropped. It is counted. A plain client gets no answer, a `parlor.v1` client an `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,10 +60,16 @@ pub enum DropReason {
     BadId,
     /// `to` names a participant whose client does not speak `parlor.v1`, in a message of that protocol.
     PlainTarget,
+    /// `data` is not that of this type.
+    BadData,
+    /// A display name that is not allowed.
+    BadName,
+    /// Too many changes of a participant's state.
+    RateLimited,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 9] = [
+    pub const ALL: [DropReason; 12] = [
         DropReason::Binary,
         DropReason::NotJson,
         DropReason::NotAnObject,
@@ -73,6 +79,9 @@ impl DropReason {
         DropReason::NoSuchTarget,
         DropReason::BadId,
         DropReason::PlainTarget,
+        DropReason::BadData,
+        DropReason::BadName,
+        DropReason::RateLimited,
     ];
 
     /// The name in logs and metrics.
@@ -87,6 +96,9 @@ impl DropReason {
             DropReason::NoSuchTarget => "no_such_target",
             DropReason::BadId => "bad_id",
             DropReason::PlainTarget => "plain_target",
+            DropReason::BadData => "bad_data",
+            DropReason::BadName => "bad_name",
+            DropReason::RateLimited => "rate_limited",
         }
     }
 
@@ -108,6 +120,13 @@ impl DropReason {
                 "plain-client",
                 "The client of `to` does not speak parlor.v1",
             ),
+            DropReason::BadData => ("bad-data", "`data` is not that of this `type`"),
+            DropReason::BadName => (
+                "bad-name",
+                "A display name has 1 to 128 characters, something to see among them, and no control, direction or \
+                 filler characters",
+            ),
+            DropReason::RateLimited => ("rate-limited", "Too many changes: try again in a while"),
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! They have no `seq`: a [`Session`](super::Session) numbers them when they are sent.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -20,6 +22,14 @@ pub(super) struct Participant<'a> {
     pub is_connected: bool,
     /// Unix seconds.
     pub joined_at: u64,
+    pub state: State,
+}
+
+/// The state that a participant sets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct State {
+    pub muted: bool,
+    pub hand_raised: bool,
 }
 
 /// The parts of a `welcome` that the room does not know, as JSON.
@@ -30,6 +40,23 @@ pub struct Greeting {
     /// The response of `GET /api/ice-servers`.
     pub ice_servers: String,
     pub limits: String,
+    /// The time within which a lost connection can be resumed.
+    pub within: Duration,
+}
+
+/// The token for the next resumption.
+#[derive(Debug)]
+pub struct ResumeNotice<'a> {
+    pub token: &'a str,
+    pub within: Duration,
+}
+
+/// A new session.
+#[derive(Debug)]
+pub struct SessionNotice<'a> {
+    /// Names the session, and is no secret.
+    pub id: &'a str,
+    pub resume: ResumeNotice<'a>,
 }
 
 /// A frame of the server. `user` is an id as JSON.
@@ -39,9 +66,16 @@ pub(super) enum ServerFrame<'a> {
         user: &'a str,
         role: Role,
         greeting: &'a Greeting,
+        session: &'a SessionNotice<'a>,
         participants: &'a [Participant<'a>],
     },
+    Resumed {
+        /// The number of frames that follow with their earlier numbers.
+        missed: usize,
+        resume: &'a ResumeNotice<'a>,
+    },
     UserJoined(&'a Participant<'a>),
+    ParticipantUpdated(&'a Participant<'a>),
     UserLeft {
         user: &'a str,
         reason: Departure,
@@ -65,12 +99,15 @@ impl ServerFrame<'_> {
                 user,
                 role,
                 greeting,
+                session,
                 participants,
             } => {
                 let participants: Vec<String> =
                     participants.iter().map(Participant::render).collect();
                 format!(
-                    r#"{{"type":"welcome","roomId":{room},"data":{{"userId":{user},"role":"{}","room":{},"participants":[{}],"iceServers":{},"limits":{}}}}}"#,
+                    r#"{{"type":"welcome","roomId":{room},"data":{{"session":{},"resume":{},"userId":{user},"role":"{}","room":{},"participants":[{}],"iceServers":{},"limits":{}}}}}"#,
+                    quoted(session.id),
+                    session.resume.render(),
                     role.label(),
                     greeting.room,
                     participants.join(","),
@@ -78,6 +115,15 @@ impl ServerFrame<'_> {
                     greeting.limits,
                 )
             }
+            ServerFrame::Resumed { missed, resume } => format!(
+                r#"{{"type":"resumed","roomId":{room},"data":{{"missed":{missed},"resume":{}}}}}"#,
+                resume.render(),
+            ),
+            ServerFrame::ParticipantUpdated(participant) => format!(
+                r#"{{"type":"participant-updated","data":{},"from":{},"roomId":{room}}}"#,
+                participant.render(),
+                participant.user,
+            ),
             ServerFrame::UserJoined(participant) => format!(
                 r#"{{"type":"user-joined","data":{{"userId":{0},"participant":{1}}},"from":{0},"roomId":{room}}}"#,
                 participant.user,
@@ -101,17 +147,26 @@ impl ServerFrame<'_> {
     }
 }
 
+impl ResumeNotice<'_> {
+    fn render(&self) -> String {
+        let (token, within) = (quoted(self.token), self.within.as_secs());
+        format!(r#"{{"token":{token},"within":{within}}}"#)
+    }
+}
+
 impl Participant<'_> {
     fn render(&self) -> String {
         let joined_at = OffsetDateTime::from_unix_timestamp(self.joined_at as i64);
         let joined_at = joined_at.ok().and_then(|time| time.format(&Rfc3339).ok());
         format!(
-            r#"{{"userId":{},"displayName":{},"role":"{}","connected":{},"joinedAt":{}}}"#,
+            r#"{{"userId":{},"displayName":{},"role":"{}","connected":{},"joinedAt":{},"state":{{"muted":{},"handRaised":{}}}}}"#,
             self.user,
             quoted(self.display_name),
             self.role.label(),
             self.is_connected,
             quoted(&joined_at.unwrap_or_default()),
+            self.state.muted,
+            self.state.hand_raised,
         )
     }
 }

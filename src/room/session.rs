@@ -1,16 +1,42 @@
-//! The session of a `parlor.v1` client: it numbers the frames that are sent to it.
+//! The session of a `parlor.v1` client: it numbers the frames that are sent to it, and keeps them until the client
+//! acknowledges them. So the client may lose its connection and miss nothing.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// The numbers of a session's frames.
-#[derive(Debug, Default)]
+/// Bytes that a kept frame counts in addition to its own.
+const FRAME_OVERHEAD_BYTES: usize = 64;
+
+/// The secret of a token that resumes a session.
+pub type ResumeSecret = [u8; 16];
+
+/// The frames and the secrets of a session.
+#[derive(Debug)]
 pub struct Session {
     /// The number of the last frame that was sent.
     last: u64,
+    /// Frames that the client has not acknowledged: the last ones.
+    kept: VecDeque<Bytes>,
+    kept_bytes: usize,
+    secret: ResumeSecret,
+    /// The secret by which the session was resumed. It is valid until a frame of the client shows that the client has
+    /// the new one.
+    earlier: Option<ResumeSecret>,
 }
 
 impl Session {
-    /// Returns the frame with the next `seq`.
+    pub fn new(secret: ResumeSecret) -> Session {
+        Session {
+            last: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            secret,
+            earlier: None,
+        }
+    }
+
+    /// Returns the frame with the next `seq`, and keeps it.
     pub fn number(&mut self, frame: &Bytes) -> Bytes {
         self.last += 1;
         let open = frame.iter().position(|byte| *byte == b'{');
@@ -19,19 +45,157 @@ impl Session {
         numbered.extend_from_slice(head);
         numbered.extend_from_slice(format!(r#""seq":{},"#, self.last).as_bytes());
         numbered.extend_from_slice(rest);
-        Bytes::from(numbered)
+        let numbered = Bytes::from(numbered);
+        self.kept_bytes += cost(&numbered);
+        self.kept.push_back(numbered.clone());
+        numbered
     }
+
+    /// The number of the last frame that was sent.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Bytes of the frames that are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// Forgets the frames up to this number, which the client has received.
+    pub fn acknowledge(&mut self, seq: u64) {
+        while !self.kept.is_empty() && self.first_kept() <= seq.min(self.last) {
+            self.forget_first();
+        }
+        if self.kept.is_empty() {
+            self.kept = VecDeque::new();
+        }
+    }
+
+    /// Forgets the oldest frames above this number of bytes: a client that did not receive them cannot resume.
+    pub fn limit(&mut self, max_bytes: usize) {
+        while self.kept_bytes > max_bytes {
+            self.forget_first();
+        }
+    }
+
+    /// The frames after this number; `None` if some of them were forgotten, or if there is no such number.
+    pub fn missed(&self, seq: u64) -> Option<impl ExactSizeIterator<Item = &Bytes>> {
+        if seq > self.last || seq + 1 < self.first_kept() {
+            return None;
+        }
+        let skipped = (seq + 1 - self.first_kept()) as usize;
+        Some(self.kept.range(skipped..))
+    }
+
+    /// The secret of the current token.
+    pub fn secret(&self) -> ResumeSecret {
+        self.secret
+    }
+
+    /// Whether a token with this secret resumes the session.
+    pub fn accepts(&self, secret: &ResumeSecret) -> bool {
+        let earlier = self.earlier.as_ref();
+        is_equal(&self.secret, secret) || earlier.is_some_and(|one| is_equal(one, secret))
+    }
+
+    /// Replaces the secret. The `presented` one stays valid until [`Session::confirm`].
+    pub fn renew(&mut self, presented: ResumeSecret, secret: ResumeSecret) {
+        self.earlier = Some(presented);
+        self.secret = secret;
+    }
+
+    /// Ends the secret before the current one: a frame of the client has come over the resumed connection.
+    pub fn confirm(&mut self) {
+        self.earlier = None;
+    }
+
+    fn first_kept(&self) -> u64 {
+        self.last + 1 - self.kept.len() as u64
+    }
+
+    fn forget_first(&mut self) {
+        if let Some(frame) = self.kept.pop_front() {
+            self.kept_bytes -= cost(&frame);
+        }
+    }
+}
+
+fn cost(frame: &Bytes) -> usize {
+    frame.len() + FRAME_OVERHEAD_BYTES
+}
+
+/// Compares in constant time.
+fn is_equal(one: &ResumeSecret, other: &ResumeSecret) -> bool {
+    let difference = one.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b));
+    std::hint::black_box(difference) == 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn session_of(frames: u64) -> Session {
+        let mut session = Session::new([1; 16]);
+        for _ in 0..frames {
+            session.number(&Bytes::from_static(b"{\"type\":\"ack\"}"));
+        }
+        session
+    }
+
+    fn missed(session: &Session, seq: u64) -> Option<Vec<String>> {
+        let text = |frame: &Bytes| String::from_utf8(frame.to_vec()).expect("UTF-8");
+        Some(session.missed(seq)?.map(text).collect())
+    }
+
     #[test]
-    fn frames_are_numbered_from_one() {
-        let mut session = Session::default();
+    fn frames_are_numbered_from_one_after_their_brace() {
+        let mut session = Session::new([1; 16]);
         let frame = Bytes::from_static(b" {\"type\":\"ack\"}");
         assert_eq!(session.number(&frame), " {\"seq\":1,\"type\":\"ack\"}");
         assert_eq!(session.number(&frame), " {\"seq\":2,\"type\":\"ack\"}");
+        assert_eq!(session.last(), 2);
+    }
+
+    #[test]
+    fn unacknowledged_frames_are_missed_in_order() {
+        let mut session = session_of(5);
+        session.acknowledge(2);
+        assert_eq!(missed(&session, 1), None);
+        let expected = [4, 5].map(|seq| format!(r#"{{"seq":{seq},"type":"ack"}}"#));
+        assert_eq!(missed(&session, 3).as_deref(), Some(&expected[..]));
+        assert_eq!(missed(&session, 2).map(|all| all.len()), Some(3));
+        assert_eq!(missed(&session, 5), Some(Vec::new()));
+        assert_eq!(missed(&session, 6), None);
+        // A number that was not sent yet acknowledges no more than all.
+        session.acknowledge(u64::MAX);
+        assert_eq!(session.kept_bytes(), 0);
+        assert_eq!(missed(&session, 5), Some(Vec::new()));
+        assert_eq!(missed(&session, 4), None);
+        session.number(&Bytes::from_static(b"{\"type\":\"ack\"}"));
+        assert_eq!(missed(&session, 5).map(|all| all.len()), Some(1));
+    }
+
+    #[test]
+    fn the_oldest_frames_give_room_to_newer_ones() {
+        let mut session = session_of(10);
+        session.limit(session.kept_bytes() - 1);
+        assert_eq!(missed(&session, 0), None);
+        assert_eq!(missed(&session, 1).map(|all| all.len()), Some(9));
+        session.limit(0);
+        assert_eq!(missed(&session, 9), None);
+    }
+
+    #[test]
+    fn an_earlier_secret_is_accepted_until_the_next_frame() {
+        let mut session = session_of(0);
+        assert!(session.accepts(&[1; 16]) && !session.accepts(&[2; 16]));
+        // The client does not receive the second secret, and comes with the first one again.
+        session.renew([1; 16], [2; 16]);
+        assert!(session.accepts(&[1; 16]) && session.accepts(&[2; 16]));
+        session.renew([1; 16], [3; 16]);
+        assert!(session.accepts(&[1; 16]) && session.accepts(&[3; 16]));
+        assert!(!session.accepts(&[2; 16]));
+        session.confirm();
+        assert!(session.accepts(&[3; 16]) && !session.accepts(&[1; 16]));
     }
 }

@@ -18,19 +18,17 @@ use super::cluster::metrics;
 use super::cluster::requests::Requests;
 use super::outbox::Outbox;
 use super::room_entry::{ConnectionInfo, Entrance, RoomEntry, limits, lock};
+use super::session_settings::SessionSettings;
 use super::signaling_metrics::SignalingMetrics;
 use crate::bus::redis::Link;
 use crate::clock::{self, Mono};
 use crate::config::Signaling;
 use crate::metrics::Metrics;
-use crate::room::{CloseCode, ConnectionId, Departure, Input, Limits, Outcome, Room};
+use crate::room::{CloseCode, ConnectionId, Departure, Limits, Room};
 use crate::token::Issue;
 
 /// Users who were connected before a restart are expected back for this long.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Timeout for the entry into a room of several nodes.
-const ENTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Rooms are spread over this many buckets, each with a lock.
 const BUCKET_COUNT: usize = 16;
@@ -59,6 +57,7 @@ pub struct Hub {
     pub(super) requests: Requests,
     /// Effects of changes that other nodes have committed.
     pub(super) ended: EndedChanges,
+    sessions: SessionSettings,
 }
 
 /// A connection's place in a room. Dropping it leaves the room.
@@ -69,6 +68,10 @@ pub struct RoomHandle {
     connection: ConnectionId,
     /// Whether the client sent a close frame, as opposed to a lost connection.
     closed_by_client: bool,
+    /// The queue of a connection with a session: the session may move to another one.
+    session: Option<Arc<Outbox>>,
+    /// Whether the session outlives the connection.
+    keeps_session: bool,
     /// Until the roster of several nodes lists the connection.
     entered: Option<oneshot::Receiver<Result<(), CloseCode>>>,
 }
@@ -89,6 +92,7 @@ impl Hub {
             requests: Requests::default(),
             ended: EndedChanges::default(),
             limits: Mutex::new(limits(settings)),
+            sessions: SessionSettings::new(settings),
             buckets: Default::default(),
             hasher: RandomState::new(),
             stopped: AtomicBool::new(false),
@@ -125,6 +129,7 @@ impl Hub {
         let limits = limits(settings);
         // First: rooms that are created from now on use the new limits.
         *lock(&self.limits) = limits;
+        self.sessions.reconfigure(settings);
         for bucket in &self.buckets {
             for entry in lock(bucket).values() {
                 lock(entry).room.set_limits(limits);
@@ -348,8 +353,9 @@ impl Hub {
             return Err(CloseCode::ConnectionError);
         }
         let (room, entry) = self.find_or_create(&mut bucket, room);
+        let session = entrance.greeting.is_some().then(|| outbox.clone());
         let (connection, entered) = match &self.link {
-            None => (lock(&entry).join(entrance, outbox)?, None),
+            None => (lock(&entry).join(entrance, outbox, clock::now())?, None),
             Some(_) => {
                 let (connection, entered) = lock(&entry).enter(&entrance, outbox);
                 (connection, Some(entered))
@@ -362,6 +368,8 @@ impl Hub {
             entry,
             connection,
             closed_by_client: false,
+            session,
+            keeps_session: false,
             entered,
         })
     }
@@ -387,6 +395,10 @@ impl Hub {
     fn leave(&self, handle: &RoomHandle) {
         let mut bucket = lock(self.bucket(&handle.room));
         let mut entry = lock(&handle.entry);
+        if self.keep_session(handle, &mut entry) {
+            self.metrics.connections.dec();
+            return;
+        }
         let RoomEntry { room, effects, .. } = &mut *entry;
         if self.is_draining() && !handle.closed_by_client {
             room.connection_lost(handle.connection, effects);
@@ -464,53 +476,8 @@ impl Hub {
     }
 }
 
-impl RoomHandle {
-    /// Records that the client sent a close frame: the user left, and did not lose the connection.
-    pub fn mark_closed_by_client(&mut self) {
-        self.closed_by_client = true;
-    }
-
-    fn departure(&self) -> Departure {
-        if self.closed_by_client {
-            Departure::Left
-        } else {
-            Departure::Lost
-        }
-    }
-
-    /// Waits until the connection is a member on all nodes.
-    ///
-    /// # Errors
-    /// The close code, if the connection was closed before, or the other nodes cannot be reached.
-    pub async fn entered(&mut self) -> Result<(), CloseCode> {
-        let Some(entered) = self.entered.take() else {
-            return Ok(());
-        };
-        match tokio::time::timeout(ENTRY_TIMEOUT, entered).await {
-            Ok(Ok(entered)) => entered,
-            Ok(Err(_)) | Err(_) => Err(CloseCode::ConnectionError),
-        }
-    }
-
-    /// Passes an input of the connection to the room.
-    pub fn receive(&self, input: Input<'_>) -> Outcome {
-        let now = clock::now().mono;
-        let mut entry = lock(&self.entry);
-        let RoomEntry { room, effects, .. } = &mut *entry;
-        let outcome = room.receive(self.connection, input, now, effects);
-        entry.apply_effects();
-        drop(entry);
-        self.hub.metrics.received(outcome);
-        outcome
-    }
-}
-
-impl Drop for RoomHandle {
-    fn drop(&mut self) {
-        self.hub.leave(self);
-    }
-}
-
+mod handle;
+mod sessions;
 mod suspension;
 #[cfg(test)]
 mod tests;

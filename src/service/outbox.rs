@@ -4,10 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::room::{CloseCode, ConnectionId, Session};
+use super::session_queue::SessionQueue;
+use crate::room::{CloseCode, ConnectionId};
 
 /// Bytes that a queued frame counts in addition to its own.
 const FRAME_OVERHEAD_BYTES: usize = 64;
@@ -37,16 +39,8 @@ struct State {
     frames: VecDeque<Queued>,
     close: Option<CloseCode>,
     reader: Option<Waker>,
-    /// Of a connection that speaks `parlor.v1`.
-    extended: Option<Box<ExtendedState>>,
-}
-
-/// The part of a queue that a plain connection does not have.
-#[derive(Debug, Default)]
-struct ExtendedState {
-    /// The frame without a number that is sent before all others.
-    first: Option<Bytes>,
-    session: Session,
+    /// Of a client that speaks `parlor.v1`.
+    session: Option<Box<SessionQueue>>,
 }
 
 /// A frame, and the connection that sent it.
@@ -63,6 +57,8 @@ pub struct QueueState {
     pub more: bool,
     /// Close the connection after the taken frames.
     pub close: Option<CloseCode>,
+    /// The time until the client has to acknowledge frames of its session, if there are any.
+    pub acknowledge_within: Option<Duration>,
 }
 
 impl Outbox {
@@ -74,22 +70,6 @@ impl Outbox {
             bytes: AtomicUsize::new(0),
             state: Mutex::default(),
         }
-    }
-
-    /// The queue of a connection that speaks `parlor.v1`: its frames are numbered when they are taken.
-    pub fn extended(self) -> Outbox {
-        self.locked().extended = Some(Box::default());
-        self
-    }
-
-    /// Queues a frame without a number before all others.
-    pub(super) fn push_first(&self, frame: Bytes) {
-        let mut state = self.locked();
-        if let Some(extended) = &mut state.extended {
-            self.bytes.fetch_add(frame_cost(&frame), Ordering::Relaxed);
-            extended.first = Some(frame);
-        }
-        wake(state);
     }
 
     /// Records whether the client expects messages that the plain protocol does not have.
@@ -121,7 +101,14 @@ impl Outbox {
         if self.bytes.fetch_add(cost, Ordering::Relaxed) + cost > self.capacity {
             dropped = self.enforce_limit(&mut state);
         }
+        let over = match state.session {
+            None => None,
+            Some(_) => self.limit_away(&mut state),
+        };
         wake(state);
+        if let Some(memory) = over {
+            memory.reclaim();
+        }
         dropped
     }
 
@@ -194,23 +181,35 @@ impl Outbox {
             Some(reader) if reader.will_wake(context.waker()) => {}
             _ => state.reader = Some(context.waker().clone()),
         }
-        QueueState {
+        let mut rest = QueueState {
             more: !state.frames.is_empty(),
             close: state.close,
+            acknowledge_within: None,
+        };
+        if let Some(session) = &mut state.session {
+            rest.more |= !session.missed.is_empty();
+            let over = session.charge(0);
+            rest.acknowledge_within = session.acknowledge_within();
+            drop(state);
+            if let Some(memory) = over {
+                memory.reclaim();
+            }
         }
+        rest
     }
 
     /// Takes the next frame, with its number if the connection has a session.
     #[inline]
     fn next(&self, state: &mut State) -> Option<Bytes> {
-        let Some(extended) = &mut state.extended else {
+        let Some(queue) = &mut state.session else {
             return state.frames.pop_front().map(|queued| queued.frame);
         };
-        if let Some(first) = extended.first.take() {
-            return Some(first);
+        let numbered = queue.first.take().or_else(|| queue.missed.pop_front());
+        if numbered.is_some() {
+            return numbered;
         }
         let queued = state.frames.pop_front()?;
-        let frame = extended.session.number(&queued.frame);
+        let frame = queue.session.number(&queued.frame);
         let added = frame.len() - queued.frame.len();
         self.bytes.fetch_add(added, Ordering::Relaxed);
         Some(frame)
@@ -252,6 +251,8 @@ fn take_largest(shares: &mut HashMap<ConnectionId, usize>) -> Option<(Connection
     shares.remove(&largest.0);
     Some(largest)
 }
+
+mod sessions;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
@@ -9,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::outbox::Outbox;
 use crate::bus::redis::Link;
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::config::Signaling;
 use crate::rate::Limit;
 use crate::room::{
@@ -66,6 +67,19 @@ impl<'a> Entrance<'a> {
     }
 }
 
+/// A client that resumes its session.
+pub struct Resumption<'a> {
+    pub user: &'a str,
+    /// The issue time of the connection's token.
+    pub issue: Issue,
+    /// The token of the session.
+    pub token: &'a str,
+    /// The last frame that the client has received.
+    pub seq: u64,
+    /// The time for the next resumption after a loss.
+    pub within: Duration,
+}
+
 /// A connection, as shown to admins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionInfo {
@@ -102,8 +116,8 @@ impl RoomEntry {
         &mut self,
         entrance: Entrance<'_>,
         outbox: &Arc<Outbox>,
+        now: Now,
     ) -> Result<ConnectionId, CloseCode> {
-        let now = clock::now();
         let Entrance {
             user,
             issue,
@@ -132,9 +146,8 @@ impl RoomEntry {
                     entering: None,
                 };
                 self.connections.insert(connection, known);
-                let welcome = greeting.and_then(|one| self.room.welcome(connection, &one));
-                if let Some(welcome) = welcome {
-                    outbox.push_first(welcome);
+                if let Some(greeting) = greeting {
+                    self.welcome(connection, &greeting, outbox);
                 }
                 self.apply_effects();
                 Ok(connection)
@@ -238,6 +251,10 @@ pub fn limits(settings: &Signaling) -> Limits {
         bytes: Limit::per_second(settings.byte_rate.into(), burst),
     }
 }
+
+#[cfg(test)]
+mod session_tests;
+mod sessions;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -58,7 +58,12 @@ impl SignalingMetrics {
                 self.copies.inc_by(copies as u64);
             }
             Outcome::Dropped(reason) => count(&self.dropped, &DropReason::ALL, reason),
-            Outcome::Control | Outcome::Repeated | Outcome::Closed(_) | Outcome::Gone => {}
+            Outcome::Control
+            | Outcome::Handled
+            | Outcome::Acknowledged(_)
+            | Outcome::Repeated
+            | Outcome::Closed(_)
+            | Outcome::Gone => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! The fuzz targets. Each module has a function `run` that panics if parlor violates an invariant.
 
+pub mod extended;
 pub mod framer;
 pub mod input;
 pub mod signaling;

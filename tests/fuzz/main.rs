@@ -4,6 +4,7 @@
 // The crate of the fuzz targets exports these modules.
 #![allow(unreachable_pub)]
 
+mod extended;
 mod framer;
 mod input;
 mod seeds;
@@ -55,6 +56,11 @@ fn the_signaling_machine_holds_its_invariants_on_every_seed() {
     replay("signaling", signaling::run);
 }
 
+#[test]
+fn frames_of_an_extended_client_hold_their_invariants_on_every_seed() {
+    replay("extended", extended::run);
+}
+
 /// `RENEW_SEEDS=1` writes the seeds that differ.
 #[test]
 fn the_seeds_are_what_their_program_writes() {
@@ -81,7 +87,14 @@ fn noise_breaks_no_target() {
         })
         .take(length)
         .collect();
-        for run in [stun::run, framer::run, turn::run, signaling::run] {
+        let runs = [
+            stun::run,
+            framer::run,
+            turn::run,
+            signaling::run,
+            extended::run,
+        ];
+        for run in runs {
             run(&noise);
         }
     }

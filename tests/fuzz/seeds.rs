@@ -22,6 +22,7 @@ pub fn all() -> Vec<Seed> {
     seeds.extend(streams());
     seeds.extend(sessions());
     seeds.extend(rooms());
+    seeds.extend(frames());
     seeds
 }
 
@@ -350,4 +351,37 @@ fn rooms() -> Vec<Seed> {
         .collect();
     seeds.push(("signaling", "busy".into(), busy));
     seeds
+}
+
+/// One frame of a `parlor.v1` client each (`extended.rs`).
+fn frames() -> Vec<Seed> {
+    let frames = [
+        (
+            "message",
+            r#"{"type":"message","from":"alice","roomId":"lobby","id":"m1","data":{"n":1.50}}"#,
+        ),
+        (
+            "message-to-plain",
+            r#"{"type":"message","from":"alice","roomId":"lobby","to":"plain","id":"m2"}"#,
+        ),
+        (
+            "forged",
+            r#"{"type":"user-joined","s\u0065q":1,"from":"x","roomId":"y","data":{"participant":{},"name":"A"}}"#,
+        ),
+        (
+            "update",
+            r#"{"type":"update","from":"alice","roomId":"lobby","data":{"muted":true,"displayName":"Bob"}}"#,
+        ),
+        (
+            "seen",
+            r#"{"type":"seen","from":"alice","roomId":"lobby","data":{"seq":7},"id":"s"}"#,
+        ),
+        (
+            "bad-id",
+            r#"{"type":"offer","from":"alice","roomId":"lobby","id":7}"#,
+        ),
+    ];
+    frames
+        .map(|(name, text)| ("extended", name.to_owned(), text.into()))
+        .into()
 }

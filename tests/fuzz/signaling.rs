@@ -196,7 +196,9 @@ impl Fixture {
                 judged(text, reason);
             }
             Outcome::Control => panic!("a text is no control frame"),
-            Outcome::Repeated => panic!("a plain client sends no ids"),
+            Outcome::Handled | Outcome::Acknowledged(_) | Outcome::Repeated => {
+                panic!("a plain client sends no such frame")
+            }
         }
     }
 

@@ -35,6 +35,11 @@ pub(super) fn durations(config: &Config, violations: &mut Violations) {
             format!("must not be longer than {MAX_DURATION_TEXT}"),
         );
     }
+    violations.require(
+        signaling.resume_grace <= MAX_DURATION,
+        "signaling.resume_grace",
+        format!("must not be longer than {MAX_DURATION_TEXT}"),
+    );
     // Zero ends at once.
     violations.require(
         config.server.drain_timeout <= MAX_DURATION,
@@ -90,6 +95,12 @@ pub(super) fn amounts(config: &Config, violations: &mut Violations) {
         "signaling.max_queue",
         &["signaling.max_message"],
         format!("must be at least signaling.max_message ({message}), or that message does not fit"),
+    );
+    violations.require_with(
+        signaling.resume_buffer <= queue,
+        "signaling.resume_buffer",
+        &["signaling.max_queue"],
+        format!("must be at most signaling.max_queue ({queue}), which the missed frames pass"),
     );
     let burst = signaling.byte_burst;
     violations.require_with(

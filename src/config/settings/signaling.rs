@@ -46,6 +46,21 @@ settings! {
         ///
         /// The default is enough for 25 people who send 20 KB to each other within a second.
         byte_burst: usize = 0, Live;
+
+        /// How long a `parlor.v1` client may take to resume its session after its connection was lost; 0 = sessions end
+        /// with their connections.
+        ///
+        /// Until then the client counts as connected. After 3 seconds the others see that it is away.
+        #[serde(with = "crate::config::duration")]
+        resume_grace: Duration = Duration::from_secs(30), Live;
+
+        /// The maximum number of bytes of frames that are kept for one session until its client has acknowledged them,
+        /// at most `signaling.max_queue`. A client that misses more cannot resume.
+        resume_buffer: usize = 256 * 1024, Live;
+
+        /// The maximum number of bytes of frames that are kept for all sessions. Above it, the sessions that have kept
+        /// frames for the longest time lose them.
+        resume_memory: usize = 64 * 1024 * 1024, Live;
     }
 }
 

@@ -31,6 +31,12 @@ const MAX_WRITE_BUFFER_BYTES: usize = 4096;
 const WRITE_BATCH_BYTES: usize = 64 * 1024;
 /// Messages of one connection before other tasks run.
 const MAX_MESSAGES_PER_POLL: usize = 64;
+/// The code that stands for a close frame without one, and those by which a client ends its session.
+const NO_CODE: u16 = 1005;
+const NORMAL_CODE: u16 = 1000;
+const GOING_AWAY_CODE: u16 = 1001;
+/// Bytes of a ping: its number, then that of the last frame of a session.
+const PING_NUMBER_BYTES: usize = 4;
 /// The longest timer; no token is valid for longer.
 const MAX_TIMER: Duration = Duration::from_secs(365 * 86_400);
 
@@ -55,6 +61,10 @@ pub(super) struct Connection<S> {
     expires: Option<u64>,
     timer: Pin<Box<Sleep>>,
     max_replies: usize,
+    /// Whether the client speaks `parlor.v1`.
+    is_extended: bool,
+    /// The code of the client's close frame; 1005 if it has none (RFC 6455 section 7.4.1).
+    client_code: u16,
 }
 
 /// Pings, and the wait for their pongs.
@@ -88,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let next_deadline = next_deadline(&heartbeat, expires);
         let mut framed = FramedStream::new(stream);
         framed.validate_early(&mut early);
+        let is_extended = outbox.last_seq().is_some();
         Connection {
             socket: WebSocketStream::from_partially_read(
                 framed,
@@ -102,6 +113,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             expires,
             timer: Box::pin(tokio::time::sleep_until(next_deadline)),
             max_replies: settings.max_queue,
+            is_extended,
+            client_code: NO_CODE,
         }
     }
 
@@ -115,6 +128,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let cause = std::future::poll_fn(|context| self.poll(context)).await;
         if matches!(cause, CloseCause::Client) {
             self.handle.mark_closed_by_client();
+        }
+        let keeps_session = match cause {
+            CloseCause::Server(code) => !code.ends_session(),
+            CloseCause::Client => !matches!(self.client_code, NORMAL_CODE | GOING_AWAY_CODE),
+            CloseCause::Network => true,
+        };
+        if keeps_session {
+            self.handle.keep_session();
         }
         (self.socket.into_inner(), cause)
     }
@@ -130,6 +151,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let rest = self.outbox.take(context, bytes, |frame| framed.text(frame));
             if let Some(code) = rest.close {
                 return Poll::Ready(CloseCause::Server(code));
+            }
+            if let Some(within) = rest.acknowledge_within {
+                self.hasten_ping(within);
             }
             if let Poll::Ready(code) = self.poll_timers(context) {
                 return Poll::Ready(CloseCause::Server(code));
@@ -166,12 +190,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Message::Text(text) => self.handle.receive(Input::Text(text)),
                 Message::Binary(_) => self.handle.receive(Input::Binary),
                 Message::Ping(_) => self.handle.receive(Input::Control),
-                Message::Pong(payload) if self.heartbeat.on_pong(payload) => {
-                    self.set_timer();
+                Message::Pong(payload) if self.on_pong(payload) => continue,
+                Message::Pong(_) => self.handle.receive(Input::Control),
+                Message::Close(close) => {
+                    self.client_code = close.as_ref().map_or(NO_CODE, |one| one.code.into());
                     continue;
                 }
-                Message::Pong(_) => self.handle.receive(Input::Control),
-                Message::Close(_) | Message::Frame(_) => continue,
+                Message::Frame(_) => continue,
             };
             if matches!(outcome, Outcome::Closed(_) | Outcome::Gone) {
                 return Poll::Ready(None);
@@ -193,13 +218,55 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             if self.heartbeat.due <= now {
                 match self.heartbeat.tick(now) {
-                    Some(payload) => self.socket.get_mut().ping(payload),
+                    Some(number) => self.ping(number),
                     None => return Poll::Ready(CloseCode::NoPong),
                 }
             }
             self.set_timer();
         }
         Poll::Pending
+    }
+
+    /// Sends a ping. With a session, its pong acknowledges the frames before it.
+    fn ping(&mut self, number: [u8; PING_NUMBER_BYTES]) {
+        match self.outbox.last_seq() {
+            None => self.socket.get_mut().ping(&number),
+            Some(seq) => {
+                let payload = [&number[..], &seq.to_be_bytes()].concat();
+                self.socket.get_mut().ping(&payload);
+            }
+        }
+    }
+
+    /// Whether the payload belongs to the outstanding ping.
+    fn on_pong(&mut self, payload: &[u8]) -> bool {
+        let (number, seq) = match payload.split_at_checked(PING_NUMBER_BYTES) {
+            Some((number, seq)) if self.is_extended => (number, seq.try_into().ok()),
+            _ => (payload, None),
+        };
+        if !self.heartbeat.on_pong(number) {
+            return false;
+        }
+        self.set_timer();
+        if let Some(seq) = seq {
+            self.outbox.confirm();
+            let within = self.outbox.acknowledge(u64::from_be_bytes(seq));
+            if let Some(within) = within {
+                self.hasten_ping(within);
+            }
+        }
+        true
+    }
+
+    /// Sends the next ping within this time.
+    fn hasten_ping(&mut self, within: Duration) {
+        if !self.heartbeat.waiting && within < self.heartbeat.interval {
+            let due = Instant::now() + within;
+            if due < self.heartbeat.due {
+                self.heartbeat.due = due;
+                self.set_timer();
+            }
+        }
     }
 
     fn set_timer(&mut self) {

@@ -103,8 +103,8 @@ impl<S> FramedStream<S> {
     }
 
     /// Queues a ping.
-    pub(super) fn ping(&mut self, payload: [u8; 4]) {
-        let payload = Bytes::copy_from_slice(&payload);
+    pub(super) fn ping(&mut self, payload: &[u8]) {
+        let payload = Bytes::copy_from_slice(payload);
         self.waiting
             .push_back(QueuedFrame::new(PING, payload, FrameSource::Server));
     }
@@ -353,7 +353,7 @@ mod tests {
             cost_of_all += frame_cost(&frame);
             framed.text(frame);
         }
-        framed.ping([1, 2, 3, 4]);
+        framed.ping(&[1, 2, 3, 4]);
         assert_eq!(drain(&mut framed), cost_of_all);
         let mut expected = texts.map(Message::text).to_vec();
         expected.push(Message::Ping(Bytes::from_static(&[1, 2, 3, 4])));

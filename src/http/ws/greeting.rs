@@ -13,11 +13,13 @@ pub(super) struct Newcomer {
     /// The host for URLs of ICE servers.
     pub host: Host,
     pub access: RoomAccess,
+    /// The token of an earlier session, and the number of the last frame that the client has received.
+    pub resume: Option<(String, u64)>,
 }
 
 impl Newcomer {
     pub(super) async fn greeting(self, app: &App) -> Greeting {
-        let Newcomer { host, access } = self;
+        let Newcomer { host, access, .. } = self;
         let room = match &access.room {
             Some(room) => one_with_presence(app, room).await,
             None => json!({}),
@@ -27,10 +29,13 @@ impl Newcomer {
             generation: access.generation,
         });
         let offer = Offer::new(app, host, &access.caller.user, bound).await;
+        let settings = app.settings();
+        let signaling = &settings.config.signaling;
         Greeting {
             room: room.to_string(),
             ice_servers: offer.into_json().to_string(),
-            limits: limits(&app.settings().config.signaling).to_string(),
+            limits: limits(signaling).to_string(),
+            within: signaling.resume_grace,
         }
     }
 }

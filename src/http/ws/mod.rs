@@ -34,8 +34,8 @@ use super::route::Route;
 use super::write_timeout::WriteTimeout;
 use crate::ingress::ConnectionPermit;
 use crate::ingress::Stream;
-use crate::room::CloseCode;
-use crate::service::{Admitted, App, Entrance, Outbox, RoomHandle, check_access};
+use crate::room::{CloseCode, Greeting};
+use crate::service::{Admitted, App, Entrance, Outbox, Resumption, RoomHandle, check_access};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![Route::new(Method::GET, "/api/ws/rooms/{room}", |r| {
@@ -72,7 +72,15 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     let (verdict, newcomer) = match verdict {
         Err(code) => (Err(code), None),
         Ok((admitted, access)) => {
-            let newcomer = host.map(|host| Box::new(Newcomer { host, access }));
+            let seq = request.query("seq").and_then(|seq| seq.parse().ok());
+            let resume = request.query("session").zip(seq);
+            let newcomer = host.map(|host| {
+                Box::new(Newcomer {
+                    host,
+                    access,
+                    resume,
+                })
+            });
             (Ok(admitted), newcomer)
         }
     };
@@ -164,14 +172,30 @@ impl Session {
     async fn handle(&mut self) -> Result<(Arc<Outbox>, RoomHandle, Option<u64>), CloseCode> {
         let verdict = self.verdict.take().ok_or(CloseCode::ConnectionError)?;
         let admitted = verdict?;
-        let max_queue = self.app.settings().config.signaling.max_queue;
-        let outbox = Outbox::new(max_queue).with_notices(self.accepts_notices);
-        let (outbox, greeting) = match self.newcomer.take() {
-            Some(newcomer) => (outbox.extended(), Some(newcomer.greeting(&self.app).await)),
-            None => (outbox, None),
+        let (user, issue, expires) = (admitted.user.clone(), admitted.issue, admitted.expires);
+        let (outbox, mut handle) = match self.newcomer.take() {
+            Some(newcomer) => self.enter_extended(admitted, *newcomer).await?,
+            None => {
+                let max_queue = self.app.settings().config.signaling.max_queue;
+                let outbox = Outbox::new(max_queue).with_notices(self.accepts_notices);
+                self.enter(admitted, Arc::new(outbox), None)?
+            }
         };
-        let outbox = Arc::new(outbox);
-        let hub = &self.app.hub;
+        handle.entered().await?;
+        self.app.learn_relay(&self.room);
+        if self.app.hub.epoch() != self.epoch {
+            // Access has changed since the verdict, possibly for this user.
+            check_access(&self.app, &user, &self.room, Some(issue)).await?;
+        }
+        Ok((outbox, handle, expires))
+    }
+
+    fn enter(
+        &self,
+        admitted: Admitted,
+        outbox: Arc<Outbox>,
+        greeting: Option<Greeting>,
+    ) -> Result<(Arc<Outbox>, RoomHandle), CloseCode> {
         let entrance = Entrance {
             user: &admitted.user,
             issue: admitted.issue,
@@ -179,15 +203,34 @@ impl Session {
             resume: self.resume,
             greeting,
         };
-        let mut handle = hub.join(&self.room, entrance, &outbox)?;
-        handle.entered().await?;
-        self.app.learn_relay(&self.room);
-        if hub.epoch() != self.epoch {
-            // Access has changed since the verdict, possibly for this user.
-            let (user, issue) = (&admitted.user, Some(admitted.issue));
-            check_access(&self.app, user, &self.room, issue).await?;
+        let handle = self.app.hub.join(&self.room, entrance, &outbox)?;
+        Ok((outbox, handle))
+    }
+
+    /// Resumes a session, or begins one.
+    async fn enter_extended(
+        &self,
+        admitted: Admitted,
+        newcomer: Newcomer,
+    ) -> Result<(Arc<Outbox>, RoomHandle), CloseCode> {
+        let settings = self.app.settings();
+        let signaling = &settings.config.signaling;
+        let hub = &self.app.hub;
+        let outbox = hub.session_outbox(signaling, self.accepts_notices);
+        if let Some((token, seq)) = &newcomer.resume {
+            let resumption = Resumption {
+                user: &admitted.user,
+                issue: admitted.issue,
+                token,
+                seq: *seq,
+                within: signaling.resume_grace,
+            };
+            if let Some(handle) = hub.resume(&self.room, &resumption, &outbox) {
+                return Ok((outbox, handle));
+            }
         }
-        Ok((outbox, handle, admitted.expires))
+        let greeting = newcomer.greeting(&self.app).await;
+        self.enter(admitted, outbox, Some(greeting))
     }
 }
 

@@ -6,7 +6,9 @@ use super::announcement::Announcement;
 use super::{Effect, Member, Room, deliver};
 use crate::room::ConnectionId;
 use crate::room::profile::Role;
-use crate::room::server_frame::{Greeting, Participant, ServerFrame};
+use crate::room::server_frame::{
+    Greeting, Participant, ResumeNotice, ServerFrame, SessionNotice, State,
+};
 
 impl Room {
     /// Sends an announcement about `user` to the members that match `concerns`.
@@ -44,8 +46,8 @@ impl Room {
 
     fn extended_presence(&self, what: Announcement<'_>, user: &str) -> Bytes {
         match what {
-            Announcement::Joined(Some(member)) => {
-                ServerFrame::UserJoined(&member.participant()).render(&self.id)
+            Announcement::Joined(Some(participant)) => {
+                ServerFrame::UserJoined(participant).render(&self.id)
             }
             Announcement::Joined(None) => self.presence(what.label(), user),
             Announcement::Left(reason) => ServerFrame::UserLeft { user, reason }.render(&self.id),
@@ -53,7 +55,12 @@ impl Room {
     }
 
     /// The first frame of a connection that speaks `parlor.v1`; `None` if the room does not have the connection.
-    pub fn welcome(&self, connection: ConnectionId, greeting: &Greeting) -> Option<Bytes> {
+    pub fn welcome(
+        &self,
+        connection: ConnectionId,
+        greeting: &Greeting,
+        session: &SessionNotice<'_>,
+    ) -> Option<Bytes> {
         let own = self.members.get(&connection)?;
         let mut members: Vec<(&ConnectionId, &Member)> = self.members.iter().collect();
         members.sort_unstable_by_key(|(connection, _)| **connection);
@@ -63,26 +70,39 @@ impl Room {
             user: &own.quoted,
             role: own.role(),
             greeting,
+            session,
             participants: &participants,
         };
         Some(welcome.render(&self.id))
     }
+
+    /// The first frame of a connection that continues a session: `missed` frames follow.
+    pub fn resumed(&self, missed: usize, resume: &ResumeNotice<'_>) -> Bytes {
+        ServerFrame::Resumed { missed, resume }.render(&self.id)
+    }
 }
 
 impl Member {
-    fn role(&self) -> Role {
+    pub(super) fn role(&self) -> Role {
         let profile = self.profile.as_ref();
         profile.map_or(Role::Member, |profile| profile.role)
     }
 
+    pub(super) fn joined_at(&self) -> u64 {
+        let profile = self.profile.as_ref();
+        profile.map_or(0, |profile| profile.joined_at)
+    }
+
     pub(super) fn participant(&self) -> Participant<'_> {
-        let profile = self.profile.as_deref();
+        let extended = self.extended.as_ref();
+        let away = extended.and_then(|extended| extended.away.as_ref());
         Participant {
             user: &self.quoted,
-            display_name: profile.map_or(&*self.user, |profile| &profile.display_name),
+            display_name: self.display_name(),
             role: self.role(),
-            is_connected: true,
-            joined_at: profile.map_or(0, |profile| profile.joined_at),
+            is_connected: !away.is_some_and(|away| away.is_announced),
+            joined_at: self.joined_at(),
+            state: extended.map_or(State::default(), |extended| extended.state),
         }
     }
 }

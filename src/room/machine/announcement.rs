@@ -1,7 +1,7 @@
 //! An announcement about a user.
 
-use super::Member;
 use crate::room::Departure;
+use crate::room::server_frame::Participant;
 
 /// The user was lost, or the reason is not known.
 pub(super) const LOST: Announcement<'static> = Announcement::Left(Departure::Lost);
@@ -10,7 +10,7 @@ pub(super) const LOST: Announcement<'static> = Announcement::Left(Departure::Los
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Announcement<'a> {
     /// `None`: only the user's id is known.
-    Joined(Option<&'a Member>),
+    Joined(Option<&'a Participant<'a>>),
     Left(Departure),
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Effect, Input, Outcome, Room, deliver};
+use crate::clock::Mono;
 use crate::room::client_frame::{ClientFrame, Parsed};
 use crate::room::envelope::Envelope;
 use crate::room::reserved::without_reserved_keys;
@@ -15,6 +16,7 @@ impl Room {
         &mut self,
         connection: ConnectionId,
         input: Input<'_>,
+        now: Mono,
         effects: &mut Vec<Effect>,
     ) -> Outcome {
         let Parsed { id, frame } = match input {
@@ -29,7 +31,15 @@ impl Room {
             return Outcome::Repeated;
         }
         let judged = match frame {
-            Ok(ClientFrame::Relayed(envelope)) => self.route(connection, &envelope, effects),
+            Ok(ClientFrame::Relayed(envelope)) => {
+                let routed = self.route(connection, &envelope, effects);
+                routed.map(|(kind, copies)| Outcome::Relayed { kind, copies })
+            }
+            Ok(ClientFrame::Seen(seq)) => Ok(Outcome::Acknowledged(seq)),
+            Ok(ClientFrame::Update(update)) => {
+                let updated = self.update(connection, update, now, effects);
+                updated.map(|()| Outcome::Handled)
+            }
             Err(reason) => Err(reason),
         };
         match (judged, &id) {
@@ -50,8 +60,7 @@ impl Room {
     }
 
     fn remember(&mut self, connection: ConnectionId, id: &str) {
-        let member = self.members.get_mut(&connection);
-        if let Some(extended) = member.and_then(|member| member.extended.as_mut()) {
+        if let Some(extended) = self.extended_of(connection) {
             extended.remember(id);
         }
     }

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parlor::room::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::wire::world::{Client, LOBBY, World};
 
@@ -52,10 +51,8 @@ impl Cast {
                 self.clients.entry(who).or_default().push(client);
             }
             "-" => {
-                let code = text.parse::<u16>().expect(text).into();
-                let reason = "".into();
-                let close = CloseFrame { code, reason };
-                self.newest(who).socket.close(Some(close)).expect("closed");
+                let code = text.parse().expect(text);
+                self.newest(who).close(code);
             }
             "!" => {
                 let mut oldest = self.clients.get_mut(who).expect(who).remove(0);

@@ -2,6 +2,8 @@
 
 mod messages;
 mod opening;
+mod presence;
+mod sessions;
 
 use serde_json::{Value, json};
 
@@ -21,7 +23,7 @@ fn frame(kind: &str, to: Option<&str>, data: &Value) -> Value {
     frame
 }
 
-/// The same frame as its receivers get it.
+/// A frame of a client as its receivers get it.
 fn relayed(seq: u64, from: &str, frame: &Value) -> Value {
     let mut frame = frame.clone();
     frame["seq"] = seq.into();

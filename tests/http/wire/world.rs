@@ -10,6 +10,7 @@ use parlor::token::{Claims, Tokens};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 
 use crate::support::balancer::Balancer;
@@ -353,6 +354,15 @@ impl Client {
             Ok(_) => assert!(rest.is_empty(), "{rest:?} after the close frame"),
             Err(error) => panic!("no orderly end: {error}"),
         }
+    }
+
+    /// Sends a close frame with this code.
+    pub(super) fn close(&mut self, code: u16) {
+        let close = CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        };
+        self.socket.close(Some(close)).expect("closed");
     }
 
     /// Ends the TCP connection without a close frame.

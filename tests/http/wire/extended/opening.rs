@@ -96,13 +96,13 @@ fn extended_clients_learn_who_comes_and_why_people_leave() {
     let (mut alice, _) = world.enter_extended(LOBBY, "alice");
     let mut plain = world.enter(LOBBY, "plain");
     assert_eq!(alice.read()["from"], "plain");
-    let (dave, welcome) = world.enter_extended(LOBBY, "dave");
+    let (mut dave, welcome) = world.enter_extended(LOBBY, "dave");
     let joined = alice.read();
     let participant = &welcome["participants"][2];
     let data = json!({"userId": "dave", "participant": participant});
     assert_eq!(joined, about(2, "user-joined", "dave", &data));
     assert_eq!(plain.read(), presence("user-joined", "dave", LOBBY));
-    dave.vanish();
+    dave.close(1000);
     let left = |seq, user: &str, reason: &str| {
         about(
             seq,
@@ -111,10 +111,10 @@ fn extended_clients_learn_who_comes_and_why_people_leave() {
             &json!({"userId": user, "reason": reason}),
         )
     };
-    assert_eq!(alice.read(), left(3, "dave", "lost"));
+    assert_eq!(alice.read(), left(3, "dave", "left"));
     assert_eq!(plain.read(), presence("user-left", "dave", LOBBY));
-    plain.socket.close(None).expect("closed");
-    assert_eq!(alice.read(), left(4, "plain", "left"));
+    plain.vanish();
+    assert_eq!(alice.read(), left(4, "plain", "lost"));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_removed_user_leaves_with_the_reason() {
         let data = json!({"userId": user, "reason": reason});
         assert_eq!(alice.read(), about(seq, "user-left", user, &data));
     }
-    let _bob = world.enter_extended(LOBBY, "erin");
+    let _erin = world.enter_extended(LOBBY, "erin");
     assert_eq!(alice.read()["from"], "erin");
     world.leave(LOBBY, "erin");
     let data = json!({"userId": "erin", "reason": "left"});

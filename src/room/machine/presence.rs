@@ -1,0 +1,180 @@
+//! The state of members that speak `parlor.v1`: whether they are there, muted, and under which name.
+
+use std::time::Duration;
+
+use super::extended_member::{AWAY_NOTICE, Away, Extended};
+use super::{Effect, Member, Room, deliver};
+use crate::clock::Mono;
+use crate::display_name::{MAX_CHARS, is_valid_name, sanitize};
+use crate::rate::Limit;
+use crate::room::client_frame::Update;
+use crate::room::profile::Profile;
+use crate::room::server_frame::ServerFrame;
+use crate::room::{CloseCode, ConnectionId, Departure, DropReason};
+
+/// The interval of changes of a member's state, and the burst.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(200);
+const UPDATE_BURST: u64 = 20;
+/// The interval of changes of a member's name, and the burst.
+const NAME_INTERVAL: Duration = Duration::from_secs(10);
+const NAME_BURST: u64 = 3;
+
+impl Room {
+    /// Records that a member that speaks `parlor.v1` has lost its connection. It stays a member, and is gone at `until`.
+    pub fn set_away(&mut self, connection: ConnectionId, now: Mono, until: Mono) {
+        if let Some(extended) = self.extended_of(connection) {
+            extended.away = Some(Away {
+                since: now,
+                until,
+                is_announced: false,
+            });
+        }
+    }
+
+    /// Records that a member has a connection again.
+    pub fn set_back(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
+        let away = self.extended_of(connection).and_then(|one| one.away.take());
+        if away.is_some_and(|away| away.is_announced) {
+            self.announce_update(connection, false, effects);
+        }
+    }
+
+    /// Announces members without a connection, and removes those that were away for too long.
+    pub fn expire_away(&mut self, now: Mono, effects: &mut Vec<Effect>) {
+        let away = |(id, member): (&ConnectionId, &Member)| {
+            let away = member.extended.as_ref()?.away.as_ref()?;
+            Some((
+                *id,
+                away.until <= now,
+                !away.is_announced && away.since + AWAY_NOTICE <= now,
+            ))
+        };
+        let mut all: Vec<_> = self.members.iter().filter_map(away).collect();
+        all.sort_unstable();
+        for (connection, is_over, is_due) in all {
+            if is_over {
+                let code = CloseCode::ConnectionError;
+                effects.push(Effect::Close { connection, code });
+                self.leave_for(Departure::Lost, connection, effects);
+            } else if is_due {
+                let away = self
+                    .extended_of(connection)
+                    .and_then(|one| one.away.as_mut());
+                if let Some(away) = away {
+                    away.is_announced = true;
+                }
+                self.announce_update(connection, false, effects);
+            }
+        }
+    }
+
+    /// Changes the state of a member.
+    pub(super) fn update(
+        &mut self,
+        connection: ConnectionId,
+        update: Update,
+        now: Mono,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), DropReason> {
+        let name = update.display_name.as_deref();
+        if name.is_some_and(|name| !is_valid_name(name)) {
+            return Err(DropReason::BadName);
+        }
+        let name = name.map(|name| self.unique_name(connection, name));
+        let Some(member) = self.members.get_mut(&connection) else {
+            return Ok(());
+        };
+        let Some(extended) = &mut member.extended else {
+            return Ok(());
+        };
+        let updates = Limit::every(UPDATE_INTERVAL, UPDATE_BURST);
+        let names = Limit::every(NAME_INTERVAL, NAME_BURST);
+        let is_within = extended.updates.take(updates, now, 1)
+            && (name.is_none() || extended.names.take(names, now, 1));
+        if !is_within {
+            return Err(DropReason::RateLimited);
+        }
+        let before = extended.state;
+        extended.state.muted = update.muted.unwrap_or(before.muted);
+        extended.state.hand_raised = update.hand_raised.unwrap_or(before.hand_raised);
+        let mut is_changed = extended.state != before;
+        if let Some(name) = name
+            && name != member.display_name()
+        {
+            is_changed = true;
+            member.rename(name);
+        }
+        if is_changed {
+            self.announce_update(connection, true, effects);
+        }
+        Ok(())
+    }
+
+    /// Sends the state of a member to those that speak `parlor.v1`.
+    fn announce_update(
+        &self,
+        connection: ConnectionId,
+        includes_own: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(member) = self.members.get(&connection) else {
+            return;
+        };
+        let frame = ServerFrame::ParticipantUpdated(&member.participant()).render(&self.id);
+        let others = self
+            .members
+            .iter()
+            .filter(|(id, other)| other.extended.is_some() && (includes_own || **id != connection));
+        effects.extend(others.map(|(id, _)| deliver(*id, &frame, None)));
+    }
+
+    /// The name, with a mark if another member has it.
+    fn unique_name(&self, connection: ConnectionId, name: &str) -> String {
+        let others = self.members.iter().filter(|(id, _)| **id != connection);
+        let worn: Vec<String> = others
+            .map(|(_, other)| folded(other.display_name()))
+            .collect();
+        let marked = |number: u32| {
+            let mark = format!(" ({number})");
+            let kept = MAX_CHARS - mark.chars().count();
+            let kept: String = name.chars().take(kept).collect();
+            // A cut may leave half of a character of several code points.
+            format!("{}{mark}", sanitize(&kept).unwrap_or_default())
+        };
+        let mut candidates = std::iter::once(name.to_owned()).chain((2..).map(marked));
+        let free = candidates.find(|name| !worn.contains(&folded(name)));
+        free.unwrap_or_default()
+    }
+
+    pub(super) fn extended_of(&mut self, connection: ConnectionId) -> Option<&mut Extended> {
+        self.members.get_mut(&connection)?.extended.as_deref_mut()
+    }
+}
+
+impl Member {
+    pub(super) fn display_name(&self) -> &str {
+        let profile = self.profile.as_ref();
+        profile.map_or(&*self.user, |profile| &profile.display_name)
+    }
+
+    fn rename(&mut self, name: String) {
+        let (role, joined_at) = (self.role(), self.joined_at());
+        self.profile = Some(Box::new(Profile {
+            display_name: name.into(),
+            role,
+            joined_at,
+        }));
+    }
+
+    /// Whether the user has a session without a connection.
+    pub(super) fn is_away(&self) -> bool {
+        let extended = self.extended.as_ref();
+        extended.is_some_and(|extended| extended.away.is_some())
+    }
+}
+
+/// A name as readers see it: without the difference of letters' case, and of spaces.
+fn folded(name: &str) -> String {
+    let words: Vec<&str> = name.split_whitespace().collect();
+    words.join(" ").to_lowercase()
+}

@@ -1,0 +1,102 @@
+//! Sessions of `parlor.v1` clients: kept while their connection is lost, and resumed by another one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Hub, RoomHandle};
+use crate::clock::{self, Mono};
+use crate::config::Signaling;
+use crate::room::{AWAY_NOTICE, Session};
+use crate::service::outbox::Outbox;
+use crate::service::resume_token::random_secret;
+use crate::service::room_entry::{Resumption, RoomEntry, lock};
+
+impl Hub {
+    /// The queue of a connection that speaks `parlor.v1`.
+    pub fn session_outbox(&self, settings: &Signaling, accepts_notices: bool) -> Arc<Outbox> {
+        let outbox = Outbox::new(settings.max_queue).with_notices(accepts_notices);
+        let session = Session::new(random_secret());
+        outbox.with_session(session, settings.resume_buffer, self.sessions.memory())
+    }
+
+    /// Continues a session on another connection, whose frames go to `outbox`. `None` if it cannot be resumed: the
+    /// user has to join.
+    pub fn resume(
+        self: &Arc<Self>,
+        room: &str,
+        resumption: &Resumption<'_>,
+        outbox: &Arc<Outbox>,
+    ) -> Option<RoomHandle> {
+        let bucket = lock(self.bucket(room));
+        if self.stopped.load(Ordering::SeqCst) || self.is_draining() {
+            return None;
+        }
+        let (room, entry) = bucket.get_key_value(room)?;
+        let (room, entry) = (room.clone(), entry.clone());
+        let connection = lock(&entry).resume(resumption, outbox, clock::now())?;
+        self.metrics.connections.inc();
+        Some(RoomHandle {
+            hub: self.clone(),
+            room,
+            entry,
+            connection,
+            closed_by_client: false,
+            session: Some(outbox.clone()),
+            keeps_session: false,
+            entered: None,
+        })
+    }
+
+    /// Keeps the session of a connection that ends, or leaves it to the connection that resumed it. Returns false if
+    /// the connection has to leave.
+    pub(super) fn keep_session(&self, handle: &RoomHandle, entry: &mut RoomEntry) -> bool {
+        let Some(outbox) = &handle.session else {
+            return false;
+        };
+        let connection = handle.connection;
+        if entry.connections.contains_key(&connection) && !entry.is_current(connection, outbox) {
+            return true;
+        }
+        let is_stopping = self.is_draining() || self.stopped.load(Ordering::SeqCst);
+        let grace = self.sessions.grace();
+        if !handle.keeps_session || is_stopping || grace.is_zero() {
+            return false;
+        }
+        let now = clock::now();
+        let is_kept = entry.detach(connection, now, grace);
+        if is_kept {
+            handle.hub.expire_later(&handle.room, now.mono, grace);
+        }
+        is_kept
+    }
+
+    /// Removes the sessions of a room whose time is over. Not during a drain: their users may still be talking.
+    fn expire_sessions(&self, room: &str, now: Mono) {
+        if self.is_draining() {
+            return;
+        }
+        let mut bucket = lock(self.bucket(room));
+        let Some(entry) = bucket.get(room).cloned() else {
+            return;
+        };
+        self.update(&mut bucket, room, &entry, |entry| {
+            entry.room.expire_away(now, &mut entry.effects);
+        });
+    }
+
+    /// Expires what is due in a room after each of these times.
+    pub(super) fn expire_later(self: &Arc<Self>, room: &Arc<str>, lost: Mono, grace: Duration) {
+        let (hub, room) = (self.clone(), room.clone());
+        tokio::spawn(async move {
+            let mut passed = Duration::ZERO;
+            for after in [AWAY_NOTICE.min(grace), grace] {
+                tokio::time::sleep(after - passed).await;
+                passed = after;
+                // At least `after`, because the timer has another clock.
+                let now = clock::now().mono.max(lost + after);
+                hub.expire_sessions(&room, now);
+            }
+        });
+    }
+}

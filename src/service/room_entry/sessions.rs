@@ -1,0 +1,104 @@
+//! Sessions of a room: their connections come and go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::{Resumption, RoomEntry};
+use crate::clock::Now;
+use crate::room::{CloseCode, ConnectionId, Greeting, ResumeNotice, SessionNotice};
+use crate::service::outbox::Outbox;
+use crate::service::resume_token::{ResumeToken, random_secret};
+
+impl RoomEntry {
+    /// Sends the first frame of a new session.
+    pub(super) fn welcome(
+        &mut self,
+        connection: ConnectionId,
+        greeting: &Greeting,
+        outbox: &Outbox,
+    ) {
+        let Some(secret) = outbox.secret() else {
+            return;
+        };
+        let token = ResumeToken { connection, secret };
+        let id = URL_SAFE_NO_PAD.encode(random_secret());
+        let session = SessionNotice {
+            id: &id,
+            resume: ResumeNotice {
+                token: &token.to_text(),
+                within: greeting.within,
+            },
+        };
+        if let Some(welcome) = self.room.welcome(connection, greeting, &session) {
+            outbox.push_first(welcome);
+        }
+    }
+
+    /// Continues a session on another connection, whose frames go to `outbox`. `None` if there is no such session, or
+    /// if frames of it are lost: then it is ended.
+    pub(in crate::service) fn resume(
+        &mut self,
+        resumption: &Resumption<'_>,
+        outbox: &Arc<Outbox>,
+        now: Now,
+    ) -> Option<ConnectionId> {
+        let ResumeToken { connection, secret } = ResumeToken::parse(resumption.token)?;
+        let known = self.connections.get_mut(&connection)?;
+        if *known.user != *resumption.user || !known.outbox.accepts(&secret) {
+            return None;
+        }
+        let Some(moved) = known.outbox.take_over(resumption.seq) else {
+            self.room
+                .end(connection, CloseCode::Replaced, &mut self.effects);
+            self.apply_effects();
+            return None;
+        };
+        known.outbox = outbox.clone();
+        known.issue = resumption.issue;
+        known.since = now.unix;
+        let next = random_secret();
+        let token = ResumeToken {
+            connection,
+            secret: next,
+        };
+        let notice = ResumeNotice {
+            token: &token.to_text(),
+            within: resumption.within,
+        };
+        let secrets = (secret, next);
+        outbox.adopt(moved, resumption.seq, secrets, |missed| {
+            self.room.resumed(missed, &notice)
+        });
+        self.room.set_back(connection, &mut self.effects);
+        self.apply_effects();
+        Some(connection)
+    }
+
+    /// Records that a connection with a session is lost. Returns whether the session stays, until `until`.
+    pub(in crate::service) fn detach(
+        &mut self,
+        connection: ConnectionId,
+        now: Now,
+        within: Duration,
+    ) -> bool {
+        let known = self.connections.get(&connection);
+        let is_kept = known.is_some_and(|known| known.outbox.detach());
+        if is_kept {
+            self.room.set_away(connection, now.mono, now.mono + within);
+        }
+        is_kept
+    }
+
+    /// Whether a connection's frames go to this queue.
+    pub(in crate::service) fn is_current(
+        &self,
+        connection: ConnectionId,
+        outbox: &Arc<Outbox>,
+    ) -> bool {
+        let known = self.connections.get(&connection);
+        known.is_some_and(|known| Arc::ptr_eq(&known.outbox, outbox))
+    }
+}
