@@ -5,6 +5,7 @@ mod cluster;
 mod cluster_admin;
 mod cluster_guard;
 mod cluster_logins;
+mod cluster_moderation;
 mod cluster_relay;
 mod durability;
 mod logs;

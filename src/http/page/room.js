@@ -67,6 +67,7 @@ async function showPreview() {
   try {
     const room = await preview();
     if (room.full) return cannotJoin(strings.full);
+    if (room.locked) return cannotJoin(strings.locked);
     ui.askName(typed ?? session.name ?? storage.browser.get(NAME) ?? '', room);
   } catch (error) {
     cannotJoin(strings.joinError(error));

@@ -57,11 +57,14 @@ export const noInvite = {
 
 export const full = { title: 'The room is full', text: 'Try again when somebody has left.', again: 'Try again' };
 
+export const locked = { title: 'The room is locked', text: 'Ask somebody in the room to unlock it.', again: 'Try again' };
+
 const joinErrors = {
   unreachable: { title: 'The server does not answer', text: 'Check your connection, then try again.', again: 'Try again' },
   'bad-invite': { title: 'This invite does not work', text: 'It is mistyped, used up or expired. Ask for a new link.' },
   'room-private': { title: 'This room is private', text: 'Your invite is no longer valid for it. Ask for a new link.' },
   'room-full': full,
+  'room-locked': locked,
   'room-closed': { title: 'This room is closed', text: 'It was closed for everybody, and its invites are no longer valid.' },
   'not-found': { title: 'This room does not exist', text: 'Ask for a new invite link.' },
   'invite-withdrawn': { title: 'This invite was revoked', text: 'Ask for a new link.' },
