@@ -1,6 +1,6 @@
 //! Kicks and bans: a room rejects users for the cooldown after a kick, for a time or permanently.
 
-use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
+use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time, unique_time};
 use super::database::Database;
 use super::rows::leave_at;
 use crate::storage::limits::MAX_REVOKED_INVITES;
@@ -22,7 +22,7 @@ impl Database {
             &Text(room_id),
             &Text(user_id),
             &time(until),
-            &time(unix),
+            &unique_time(unix),
             &cause.actor().map(Text),
             &cause.reason().map(Text),
         ];
@@ -42,7 +42,7 @@ impl Database {
             &new.until.map(time),
             &new.keep_invite,
             &i64::from(MAX_REVOKED_INVITES),
-            &time(unix),
+            &unique_time(unix),
             &new.cause.actor().map(Text),
         ];
         let banned = self
@@ -80,7 +80,7 @@ impl Database {
             &Text(user_id),
             &cause.actor().map(Text),
             &cause.reason().map(Text),
-            &time(unix),
+            &unique_time(unix),
         ];
         let sql = "SELECT unban($1, $2, $3, $4, $5)";
         self.query_one(WRITE, sql, parameters, |row| row.try_get(0))

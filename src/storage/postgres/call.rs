@@ -78,6 +78,11 @@ pub(super) fn time(unix: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(unix.min(MAX_UNIX_SECONDS))
 }
 
+/// A time within the second `unix` that no other call has: functions recognize their repetition by it.
+pub(super) fn unique_time(unix: u64) -> SystemTime {
+    time(unix) + random_micros(Duration::from_secs(1))
+}
+
 /// A random time below `limit` (at most an hour), in microseconds, which is the precision of the server's times.
 pub(super) fn random_micros(limit: Duration) -> Duration {
     let limit = u32::try_from(limit.as_micros()).unwrap_or(u32::MAX).max(1);

@@ -1,6 +1,6 @@
 //! Locks, roles and the audit.
 
-use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
+use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, WRITE, unique_time};
 use super::database::Database;
 use super::rows::ROOM_OF_RESULT;
 use crate::storage::rows::{audit_entry, room_at};
@@ -25,7 +25,7 @@ impl Database {
             &locked,
             &cause.actor().map(Text),
             &cause.reason().map(Text),
-            &time(unix),
+            &unique_time(unix),
         ];
         self.query_one(REPEATABLE_WRITE.without_doubt(), &sql, parameters, |row| {
             let outcome: String = row.try_get(0)?;
@@ -53,7 +53,7 @@ impl Database {
             &change.cause.actor().map(Text),
             &change.cause.reason().map(Text),
             &i64::from(MAX_OWNED_ROOMS),
-            &time(unix),
+            &unique_time(unix),
         ];
         // Twice, it would report that nothing has changed.
         let changed = self

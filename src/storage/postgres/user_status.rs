@@ -1,9 +1,7 @@
 //! Disables, enables and deletes users. A deleted user leaves the id behind, so that an old token or
 //! credential grants nothing.
 
-use std::time::Duration;
-
-use super::call::{LONG_WRITE, Parameters, REPEATABLE_WRITE, Text, random_micros, time};
+use super::call::{LONG_WRITE, Parameters, REPEATABLE_WRITE, Text, time, unique_time};
 use super::database::Database;
 use crate::storage::limits::DELETED_USER_NAME;
 use crate::storage::rows::{USER_COLUMN_COUNT, USER_COLUMNS, user_at};
@@ -34,8 +32,7 @@ impl Database {
         unix: u64,
     ) -> Result<Option<RemovedUser>, StoreError> {
         let sql = removed_user("delete_user($1, $3, $2)");
-        // A fraction of a second that no other call has: the function recognizes its repetition.
-        let now = time(unix) + random_micros(Duration::from_secs(1));
+        let now = unique_time(unix);
         let parameters: Parameters<'_> = &[&Text(id), &now, &DELETED_USER_NAME];
         self.removed(&sql, parameters).await
     }

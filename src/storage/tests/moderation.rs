@@ -10,6 +10,7 @@ on_every_backend! {
     a_role_that_cannot_be_given_leaves_everything_as_it_is,
     a_ban_and_a_deletion_end_the_role_of_a_moderator,
     each_change_has_one_audit_entry,
+    changes_within_a_second_have_an_audit_entry_each,
     old_audit_entries_are_deleted,
 }
 
@@ -346,6 +347,32 @@ async fn each_change_has_one_audit_entry(fixture: Fixture) {
     let page = store.audit("r", Some(entries[1].id), 2).await.unwrap();
     assert_eq!(page, entries[2..4]);
     assert_eq!(store.audit("other", None, 10).await, Ok(Vec::new()));
+}
+
+async fn changes_within_a_second_have_an_audit_entry_each(fixture: Fixture) {
+    owned_room(&fixture, false).await;
+    for _ in 0..3 {
+        lock(&fixture, true).await;
+        lock(&fixture, false).await;
+        for role in [NewRole::Moderator, NewRole::Member] {
+            set_role(&fixture, "alice", role).await.unwrap();
+        }
+        fixture.join("r", "alice").await.unwrap();
+        let store = &fixture.store;
+        let kicked = store.kick("r", "alice", NOW, Cause::default(), NOW).await;
+        assert!(kicked.unwrap().is_some());
+        let ban = NewBan {
+            room_id: "r".to_owned(),
+            user_id: "alice".to_owned(),
+            until: None,
+            cause: Cause::default(),
+            keep_invite: false,
+        };
+        store.ban(ban, NOW).await.unwrap();
+        let unbanned = store.unban("r", "alice", Cause::default(), NOW).await;
+        assert_eq!(unbanned, Ok(true));
+    }
+    assert_eq!(fixture.count("room_audit"), 3 * 7);
 }
 
 async fn old_audit_entries_are_deleted(fixture: Fixture) {

@@ -78,12 +78,12 @@ const KIND: [(&str, &str); 1] = [("Content-Type", "application/json")];
 /// Users with their name as their id, except for guests, who are made for each room.
 fn users(fixture: &Fixture) {
     fixture.sql(
-        "INSERT INTO users (id, name, display_name, is_admin, created_at, disabled_at)
-         SELECT id, id, id, id = 'admin', '2026-01-01T00:00:00Z',
-                CASE id WHEN 'disabled' THEN '2026-01-01T00:00:00Z' END
+        "INSERT INTO users (id, name, display_name, is_admin, created_at)
+         SELECT id, id, id, id = 'admin', '2026-01-01T00:00:00Z'
          FROM (SELECT 'user' AS id UNION ALL SELECT 'member' UNION ALL SELECT 'moderator' UNION ALL SELECT 'owner'
                UNION ALL SELECT 'admin' UNION ALL SELECT 'disabled' UNION ALL SELECT 'banned' UNION ALL SELECT 'target'
-              ) ids",
+              ) ids;
+         UPDATE users SET disabled_at = '2026-01-01T00:00:00Z' WHERE id = 'disabled'",
     );
 }
 
