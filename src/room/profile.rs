@@ -5,6 +5,8 @@
 pub enum Role {
     /// Made the room, or is an admin.
     Owner,
+    /// Named by the owner.
+    Moderator,
     Member,
     Guest,
 }
@@ -14,6 +16,7 @@ impl Role {
     pub fn label(self) -> &'static str {
         match self {
             Role::Owner => "owner",
+            Role::Moderator => "moderator",
             Role::Member => "member",
             Role::Guest => "guest",
         }

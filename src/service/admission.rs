@@ -2,8 +2,9 @@
 
 use super::app::App;
 use super::auth::{AuthError, RoomAccess};
+use super::role_updates::role;
 use crate::clock;
-use crate::room::{CloseCode, Profile, Role};
+use crate::room::{CloseCode, Profile};
 use crate::storage::{Admission, Removal, Room, StoreError};
 use crate::token::{Issue, valid_room_id};
 
@@ -52,15 +53,9 @@ pub fn admit(app: &App, access: &RoomAccess, room: &str) -> Result<Admitted, Clo
 /// The description of a user to the other participants.
 fn profile(access: &RoomAccess) -> Profile {
     let user = &access.caller.user;
-    let owner = access.room.as_ref().and_then(|room| room.owner_id.as_ref());
-    let role = match &user.guest {
-        Some(_) => Role::Guest,
-        None if user.admin || owner == Some(&user.id) => Role::Owner,
-        None => Role::Member,
-    };
     Profile {
         display_name: user.display_name.as_str().into(),
-        role,
+        role: role(user, access.room.as_ref(), access.moderator),
         joined_at: clock::now().unix,
     }
 }

@@ -101,6 +101,9 @@ impl App {
                 })
                 .count(),
         };
+        if let Event::RoleChanged { room, users } = &event {
+            self.hub.role_changes.add(room, users);
+        }
         let relays = self.update_relay(&event, &source);
         self.bus.publish(&event);
         if matches!(source, ChangeSource::ThisProcess) && is_urgent(&event) {

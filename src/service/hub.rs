@@ -17,6 +17,7 @@ use super::cluster::ended::EndedChanges;
 use super::cluster::metrics;
 use super::cluster::requests::Requests;
 use super::outbox::Outbox;
+use super::role_changes::RoleChanges;
 use super::room_entry::{ConnectionInfo, Entrance, RoomEntry, limits, lock};
 use super::session_settings::SessionSettings;
 use super::signaling_metrics::SignalingMetrics;
@@ -58,6 +59,8 @@ pub struct Hub {
     /// Effects of changes that other nodes have committed.
     pub(super) ended: EndedChanges,
     sessions: SessionSettings,
+    /// Roles that changed in the store.
+    pub(super) role_changes: RoleChanges,
 }
 
 /// A connection's place in a room. Dropping it leaves the room.
@@ -93,6 +96,7 @@ impl Hub {
             ended: EndedChanges::default(),
             limits: Mutex::new(limits(settings)),
             sessions: SessionSettings::new(settings),
+            role_changes: RoleChanges::default(),
             buckets: Default::default(),
             hasher: RandomState::new(),
             stopped: AtomicBool::new(false),

@@ -37,6 +37,8 @@ mod resume_memory;
 mod resume_token;
 mod retention;
 mod revocation;
+mod role_changes;
+mod role_updates;
 mod room_entry;
 mod rooms;
 mod session_queue;

@@ -6,7 +6,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
-use super::{cluster, expiry, external_changes, redis_watch, relay_placement, retention};
+use super::{
+    cluster, expiry, external_changes, redis_watch, relay_placement, retention, role_updates,
+};
 use crate::credential::Revocations;
 
 /// Removes expired guests and deleted text, acts on what other processes write to the database, and answers other nodes, until `shutdown`
@@ -26,6 +28,7 @@ pub async fn run_background_tasks(
     ));
     tasks.spawn(redis_watch::follow(app.clone(), shutdown.clone()));
     tasks.spawn(relay_placement::follow(app.clone(), shutdown.clone()));
+    tasks.spawn(role_updates::follow(app.clone(), shutdown.clone()));
     tasks.spawn(external_changes::follow(app, revocations, shutdown));
     while tasks.join_next().await.is_some() {}
 }

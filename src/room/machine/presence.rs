@@ -8,7 +8,7 @@ use crate::clock::Mono;
 use crate::display_name::{MAX_CHARS, is_valid_name, sanitize};
 use crate::rate::Limit;
 use crate::room::client_frame::Update;
-use crate::room::profile::Profile;
+use crate::room::profile::{Profile, Role};
 use crate::room::server_frame::ServerFrame;
 use crate::room::{CloseCode, ConnectionId, Departure, DropReason};
 
@@ -108,6 +108,21 @@ impl Room {
             self.announce_update(connection, true, effects);
         }
         Ok(())
+    }
+
+    /// Records the role of a user, if the user is connected.
+    pub fn set_role(&mut self, user: &str, role: Role, effects: &mut Vec<Effect>) {
+        let Some(&connection) = self.by_user.get(user) else {
+            return;
+        };
+        let member = self.members.get_mut(&connection);
+        let profile = member.and_then(|member| member.profile.as_mut());
+        if let Some(profile) = profile
+            && profile.role != role
+        {
+            profile.role = role;
+            self.announce_update(connection, true, effects);
+        }
     }
 
     /// Sends the state of a member to those that speak `parlor.v1`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Hub, RoomHandle};
 use crate::clock::{self, Mono};
 use crate::config::Signaling;
-use crate::room::{AWAY_NOTICE, Session};
+use crate::room::{AWAY_NOTICE, Role, Session};
 use crate::service::outbox::Outbox;
 use crate::service::resume_token::random_secret;
 use crate::service::room_entry::{Resumption, RoomEntry, lock};
@@ -46,6 +46,13 @@ impl Hub {
             keeps_session: false,
             entered: None,
         })
+    }
+
+    /// Records the role of a user who may be connected.
+    pub(in crate::service) fn set_role(&self, room: &str, user: &str, role: Role) {
+        self.with_room(room, |entry| {
+            entry.room.set_role(user, role, &mut entry.effects);
+        });
     }
 
     /// Keeps the session of a connection that ends, or leaves it to the connection that resumed it. Returns false if

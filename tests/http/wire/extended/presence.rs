@@ -87,3 +87,21 @@ fn a_name_is_judged_and_marked_if_somebody_has_it() {
     alice.send(&update(&json!({"muted": true})));
     assert_eq!(alice.read()["data"]["state"]["muted"], true);
 }
+
+#[test]
+fn a_changed_role_is_seen_at_once() {
+    let world = World::start();
+    let (mut alice, _) = world.enter_extended(LOBBY, "alice");
+    let mut plain = world.enter(LOBBY, "plain");
+    assert_eq!(alice.read()["data"]["participant"]["role"], "member");
+    world
+        .daemon
+        .cli_json(&["room", "role", LOBBY, "plain", "moderator"]);
+    let updated = alice.read();
+    assert_eq!(updated["type"], "participant-updated");
+    assert_eq!(updated["data"]["userId"], "plain");
+    assert_eq!(updated["data"]["role"], "moderator");
+    let (_bob, welcome) = world.enter_extended(LOBBY, "bob");
+    assert_eq!(welcome["participants"][1]["role"], "moderator");
+    assert_eq!(plain.read()["from"], "bob");
+}
