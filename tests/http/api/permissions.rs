@@ -21,7 +21,7 @@ The status of each response, by route and caller. A test sends every request and
 | admin | not in the room |
 | disabled, banned | the account; from the room |
 
-Requests name a member of the room, a ban, a message of that member, and a valid invite; a join brings no invite.
+Requests name a member of the room, a ban, a message of that member, and a valid invite; a join brings no invite. `WS` is a WebSocket: the close code, or `open`.
 ";
 
 /// The callers, in the order of the columns.
@@ -40,7 +40,7 @@ const CALLERS: [&str; 11] = [
 ];
 
 /// The operations, and their bodies.
-const ROUTES: [(&str, &str); 23] = [
+const ROUTES: [(&str, &str); 25] = [
     ("GET /api/rooms/{room}", ""),
     ("PATCH /api/rooms/{room}", r#"{"max_participants": 50}"#),
     ("DELETE /api/rooms/{room}", ""),
@@ -68,9 +68,11 @@ const ROUTES: [(&str, &str); 23] = [
     ("POST /api/rooms/{room}/lock", ""),
     ("POST /api/rooms/{room}/unlock", ""),
     ("GET /api/rooms/{room}/audit", ""),
-    // Twice: of a locked room.
+    // Of a locked room.
     ("POST /api/rooms/{locked}/join", ""),
     ("GET /api/rooms/{locked}/preview", ""),
+    ("WS /api/ws/rooms/{room}", ""),
+    ("WS /api/ws/rooms/{locked}", ""),
 ];
 
 const KIND: [(&str, &str); 1] = [("Content-Type", "application/json")];
@@ -138,17 +140,35 @@ fn message_id(number: usize) -> usize {
     10 * number
 }
 
-fn caller(fixture: &Fixture, name: &str, number: usize) -> Client {
-    match name {
-        "none" => fixture.client.clone(),
-        "expired" => fixture.claiming(Claims {
+/// The token of a caller; `None` for one without.
+fn token(name: &str, number: usize) -> Option<String> {
+    let claims = match name {
+        "none" => return None,
+        "expired" => Claims {
             exp: now() - 1,
             ..claims("owner")
-        }),
-        "guest" => fixture.bearer(&format!("guest-r{number}")),
-        "other guest" => fixture.bearer(&format!("guest-other{number}")),
-        name => fixture.bearer(name),
+        },
+        "guest" => claims(&format!("guest-r{number}")),
+        "other guest" => claims(&format!("guest-other{number}")),
+        name => claims(name),
+    };
+    Some(sign(&claims))
+}
+
+/// The close code of a WebSocket, or that it is open: then the server answers a ping.
+fn websocket(fixture: &Fixture, room: &str, token: Option<&str>) -> String {
+    let mut socket = fixture.connect(room, token.unwrap_or_default());
+    // A ping with a mask and without data. The server may have closed already.
+    let _ = socket.write_all(&[0x89, 0x80, 0, 0, 0, 0]);
+    let mut head = [0; 2];
+    socket.read_exact(&mut head).expect("a frame");
+    if head[0] == 0x8a {
+        return "open".to_owned();
     }
+    assert_eq!(head[0], 0x88, "a close frame");
+    let mut code = [0; 2];
+    socket.read_exact(&mut code).expect("a close code");
+    u16::from_be_bytes(code).to_string()
 }
 
 /// A table of statuses.
@@ -174,9 +194,18 @@ fn table(fixture: &Fixture, is_private: bool, number: &mut usize) -> String {
                 .replace("{invite}", &format!("i{number}"))
                 .replace("{user}", "target")
                 .replace("{banned}", "banned");
+            let token = token(name, *number);
+            if method == "WS" {
+                let status = websocket(fixture, &format!("r{number}"), token.as_deref());
+                write!(table, " {status} |").unwrap();
+                continue;
+            }
+            let caller = match token {
+                Some(token) => fixture.client.with_token(&token),
+                None => fixture.client.clone(),
+            };
             let headers = if body.is_empty() { &KIND[..0] } else { &KIND };
-            let answer =
-                caller(fixture, name, *number).send(method, &path, headers, body.as_bytes());
+            let answer = caller.send(method, &path, headers, body.as_bytes());
             write!(table, " {} |", answer.status).unwrap();
         }
         table += "\n";
@@ -217,10 +246,11 @@ fn the_table_of_permissions_has_every_route_of_a_room() {
             methods.map(move |method| format!("{} {path}", method.to_uppercase()))
         })
         .collect();
-    let listed = ROUTES.map(|(route, _)| {
+    let listed = ROUTES.iter().filter(|(route, _)| !route.starts_with("WS "));
+    let listed = listed.map(|(route, _)| {
         route
             .replace("{locked}", "{room}")
             .replace("{banned}", "{user}")
     });
-    assert_eq!(BTreeSet::from(listed), described);
+    assert_eq!(listed.collect::<BTreeSet<_>>(), described);
 }
