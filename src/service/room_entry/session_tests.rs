@@ -129,7 +129,11 @@ impl Simulation {
                     room.leave_for(Departure::Left, connection, effects);
                     self.entry.apply_effects();
                     self.entry.connections.remove(&connection);
-                    self.clients[user] = Client::default();
+                    let sent = self.clients[user].sent;
+                    self.clients[user] = Client {
+                        sent,
+                        ..Client::default()
+                    };
                 }
             }
             Step::Kick(user) => {
@@ -301,7 +305,10 @@ impl Simulation {
             }
             "message" => {
                 let number = frame["data"].as_u64().expect("a number");
-                client.received.entry(from).or_default().push(number);
+                let of_sender = client.received.entry(from).or_default();
+                let is_next = of_sender.last().is_none_or(|last| *last < number);
+                assert!(is_next, "every message once and in order");
+                of_sender.push(number);
             }
             "ack" => {
                 let id = frame["ref"].as_str().expect("an id");
