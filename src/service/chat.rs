@@ -2,7 +2,9 @@
 
 use super::app::App;
 use super::auth::RoomAccess;
-use crate::storage::{Message, Room, StoreError, User};
+use super::moderation::rules::{Act, Refusal, Standing, check_act};
+use crate::clock;
+use crate::storage::{Cause, Message, Room, StoreError, User};
 
 /// The reason why a message was not deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,8 +13,9 @@ pub enum DeleteMessageError {
     NotAMember,
     #[error("the room has no such message")]
     NoSuchMessage,
-    #[error("only its author, the room's owner and admins delete a message")]
-    NotTheAuthor,
+    /// The message is of another user.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -31,40 +34,47 @@ impl App {
         self.store.messages(room, newcomer, before, limit).await
     }
 
-    /// Deletes a message of a room that the caller can see. A participant deletes their own messages; the
-    /// room's owner and admins delete every message, also without being participants.
+    /// Deletes a message of a room that the caller can see. A participant deletes their own messages; moderators those
+    /// of members and guests, the owner and admins every one, also without being participants. The audit has the
+    /// deletion of another user's message.
     ///
     /// # Errors
     /// In this order: `NotAMember` before anything about the message, `NoSuchMessage` (also of a message that the
-    /// caller cannot read), `NotTheAuthor`.
+    /// caller cannot read), `Refused`.
     pub async fn delete_message(
         &self,
         access: &RoomAccess,
         room: &Room,
         message: i64,
     ) -> Result<(), DeleteMessageError> {
-        let caller = &access.caller;
-        let is_manager = caller.manages(room);
-        if !access.participant && !is_manager {
+        let actor = access.actor(room);
+        if !access.participant && actor.standing < Standing::Moderator {
             return Err(DeleteMessageError::NotAMember);
         }
-        let newcomer = self.newcomer(&caller.user);
+        let unix = clock::now().unix;
+        let newcomer = self.newcomer(&access.caller.user);
         let author = self.store.message_author(&room.id, newcomer, message);
         let author = author.await?.ok_or(DeleteMessageError::NoSuchMessage)?;
-        let user = &caller.user.id;
-        if author != *user && !is_manager {
-            return Err(DeleteMessageError::NotTheAuthor);
+        if author == actor.user {
+            let deleted = self.store.delete_message(&room.id, message, None, unix);
+            return Ok(deleted.await?);
         }
-        self.store.delete_message(&room.id, message).await?;
-        if author != *user {
-            tracing::info!(
-                user,
-                author,
-                room = room.id,
-                id = message,
-                "message deleted"
-            );
-        }
+        let known = self.store.admission(&room.id, &author, unix).await?;
+        let target = known
+            .user
+            .map(|user| (Standing::of(&user, room, known.moderator), false));
+        check_act(actor.standing, Act::DeleteMessage, target)?;
+        let cause = Some(Cause::of_user(&actor.user));
+        self.store
+            .delete_message(&room.id, message, cause, unix)
+            .await?;
+        tracing::info!(
+            user = actor.user,
+            author,
+            room = room.id,
+            id = message,
+            "message deleted"
+        );
         Ok(())
     }
 

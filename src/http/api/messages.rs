@@ -9,7 +9,7 @@ use super::errors::{not_a_participant, room_closed, too_many_requests};
 use super::parameters::{page_size, require_json};
 use crate::clock;
 use crate::http::{Error, Request, Response, json};
-use crate::service::{DeleteMessageError, RoomAccess};
+use crate::service::{DeleteMessageError, Refusal, RoomAccess};
 use crate::storage::{MAX_MESSAGE_CHARS, Message, MessageError, NewMessage, Room, utc};
 
 /// Messages on one page.
@@ -121,9 +121,10 @@ impl From<DeleteMessageError> for Error {
         match error {
             DeleteMessageError::NotAMember => not_a_participant(),
             DeleteMessageError::NoSuchMessage => Error::not_found("The room has no such message"),
-            DeleteMessageError::NotTheAuthor => Error::forbidden(
-                "Only the author of a message, the room's owner and admins may delete it",
+            DeleteMessageError::Refused(Refusal::NotAModerator) => Error::forbidden(
+                "Only the author, the room's owner, moderators and admins may delete a message",
             ),
+            DeleteMessageError::Refused(refusal) => refusal.into(),
             DeleteMessageError::Store(fault) => fault.into(),
         }
     }

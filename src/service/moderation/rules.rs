@@ -59,6 +59,8 @@ pub enum Act {
     /// Locks or unlocks the room.
     Lock,
     SetRole(NewRole),
+    /// Deletes a message of another user, the target.
+    DeleteMessage,
     /// Reads the bans or the audit.
     Read,
 }
@@ -89,7 +91,9 @@ pub fn check_act(
 ) -> Result<(), Refusal> {
     let minimum = match act {
         Act::SetRole(_) => Standing::Owner,
-        Act::Kick | Act::Ban | Act::Unban | Act::Lock | Act::Read => Standing::Moderator,
+        Act::Kick | Act::Ban | Act::Unban | Act::Lock | Act::DeleteMessage | Act::Read => {
+            Standing::Moderator
+        }
     };
     if actor < minimum {
         return Err(match act {
@@ -105,6 +109,10 @@ pub fn check_act(
     }
     match (act, target) {
         (Act::Kick, _) if target >= actor => Err(Refusal::Protected),
+        // The owner decides what stays in the room, also of what admins wrote.
+        (Act::DeleteMessage, _) if target >= actor && actor < Standing::Owner => {
+            Err(Refusal::Protected)
+        }
         // They would return as the owner or as an admin.
         (Act::Ban, _) if target >= actor || target >= Standing::Owner => Err(Refusal::Protected),
         (Act::SetRole(_), Standing::Participant { is_guest: true }) => Err(Refusal::Guest),

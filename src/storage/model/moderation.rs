@@ -52,6 +52,14 @@ impl Cause {
         }
     }
 
+    /// A user, without a reason.
+    pub fn of_user(id: &str) -> Cause {
+        Cause {
+            actor: Some(id.to_owned()),
+            reason: None,
+        }
+    }
+
     /// A user's id; `None`: an admin at the command line.
     pub fn actor(&self) -> Option<&str> {
         self.actor.as_deref()
@@ -108,7 +116,7 @@ pub struct AuditEntry {
     pub id: i64,
     /// Unix seconds.
     pub at: u64,
-    /// `kick`, `ban`, `unban`, `lock`, `unlock` or `role`.
+    /// `kick`, `ban`, `unban`, `lock`, `unlock`, `role` or `delete-message`.
     pub action: String,
     /// A user's id; `None`: an admin at the command line.
     pub actor: Option<String>,
@@ -121,6 +129,6 @@ pub struct AuditEntry {
     pub reason: Option<String>,
     /// Unix seconds: the end of a ban. `None`: permanent.
     pub until: Option<u64>,
-    /// The new role.
+    /// The new role, or the id of a message.
     pub value: Option<String>,
 }

@@ -3,7 +3,7 @@
 use super::call::{LONG_WRITE, Parameters, READ, REPEATABLE_WRITE, Text, WRITE, time};
 use super::database::Database;
 use crate::storage::rows::message;
-use crate::storage::{MAX_DELETED_MESSAGES, Message, MessageError, NewMessage, StoreError};
+use crate::storage::{Cause, MAX_DELETED_MESSAGES, Message, MessageError, NewMessage, StoreError};
 
 /// The condition of a page of messages for a newcomer. The id of their first message keeps the query from reading all
 /// messages that are hidden from them.
@@ -102,11 +102,24 @@ impl Database {
         &self,
         room_id: &str,
         message: i64,
+        cause: Option<Cause>,
+        unix: u64,
     ) -> Result<(), StoreError> {
         let call = REPEATABLE_WRITE.without_doubt();
-        let sql = "DELETE FROM room_messages WHERE id = $2 AND room_id = $1";
-        self.query(call, sql, &[&Text(room_id), &message], |_| Ok(()))
-            .await?;
+        let sql = "WITH deleted AS (
+                       DELETE FROM room_messages WHERE id = $2 AND room_id = $1 RETURNING user_id)
+                   SELECT add_audit(
+                       $1, 'delete-message', $4, user_id, $5, NULL, $2::bigint::text, $6)
+                   FROM deleted WHERE $3";
+        let parameters: Parameters<'_> = &[
+            &Text(room_id),
+            &message,
+            &cause.is_some(),
+            &cause.as_ref().and_then(Cause::actor).map(Text),
+            &cause.as_ref().and_then(Cause::reason).map(Text),
+            &time(unix),
+        ];
+        self.query(call, sql, parameters, |_| Ok(())).await?;
         Ok(())
     }
 

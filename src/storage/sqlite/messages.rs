@@ -4,10 +4,11 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::database::Database;
 use super::lookup::{active_user, is_member, room_by_id};
+use super::moderation::Audit;
 use crate::storage::rows::message;
 use crate::storage::utc;
 use crate::storage::{
-    JoinError, MAX_DELETED_MESSAGES, Message, MessageError, NewMessage, StoreError,
+    Cause, JoinError, MAX_DELETED_MESSAGES, Message, MessageError, NewMessage, StoreError,
 };
 
 /// The query for a page of messages: by room, upper limit of the ids, number and newcomer. The id of the newcomer's
@@ -106,13 +107,22 @@ impl Database {
         &self,
         room_id: &str,
         message: i64,
+        cause: Option<Cause>,
+        unix: u64,
     ) -> Result<(), StoreError> {
         let room_id = room_id.to_owned();
-        let sql = "DELETE FROM room_messages WHERE id = ?2 AND room_id = ?1";
+        let sql = "DELETE FROM room_messages WHERE id = ?2 AND room_id = ?1 RETURNING user_id";
         self.write(move |connection| {
-            connection
+            let author: Option<String> = connection
                 .prepare_cached(sql)?
-                .execute((room_id, message))?;
+                .query_row((&room_id, message), |row| row.get(0))
+                .optional()?;
+            if let Some((author, cause)) = author.zip(cause) {
+                Audit::new("delete-message", &room_id, &cause)
+                    .of(&author)
+                    .with_value(&message.to_string())
+                    .insert(connection, unix)?;
+            }
             Ok(Ok(()))
         })
         .await

@@ -43,6 +43,14 @@ impl<'a> Audit<'a> {
         }
     }
 
+    /// The entry with this value.
+    pub(super) fn with_value(self, value: &'a str) -> Audit<'a> {
+        Audit {
+            value: Some(value),
+            ..self
+        }
+    }
+
     pub(super) fn insert(&self, connection: &Connection, unix: u64) -> rusqlite::Result<()> {
         connection
             .prepare_cached(

@@ -1,7 +1,7 @@
 //! The port of the store: the chat messages of a room.
 
 use super::{Backend, Store};
-use crate::storage::{Message, MessageError, NewMessage, StoreError};
+use crate::storage::{Cause, Message, MessageError, NewMessage, StoreError};
 
 impl Store {
     /// Stores a message of a participant. The room keeps the newest `keep` messages (0: all): of the
@@ -38,9 +38,15 @@ impl Store {
         call!(self.message_author(room_id, newcomer, message))
     }
 
-    /// Deletes a message of the room. Idempotent.
-    pub async fn delete_message(&self, room_id: &str, message: i64) -> Result<(), StoreError> {
-        call!(self.delete_message(room_id, message))
+    /// Deletes a message of the room. Idempotent. With a cause, the audit has the deletion.
+    pub async fn delete_message(
+        &self,
+        room_id: &str,
+        message: i64,
+        cause: Option<Cause>,
+        unix: u64,
+    ) -> Result<(), StoreError> {
+        call!(self.delete_message(room_id, message, cause, unix))
     }
 
     /// Deletes messages of all rooms that were written before `before`, at most [`MAX_DELETED_MESSAGES`](crate::storage::MAX_DELETED_MESSAGES). Returns

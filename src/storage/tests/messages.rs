@@ -56,11 +56,11 @@ async fn one_message_is_deleted_and_only_in_its_own_room(fixture: Fixture) {
     let author = async |room| store.message_author(room, None, id).await.unwrap();
     assert_eq!(author("r").await.as_deref(), Some("alice"));
     assert_eq!(author("s").await, None);
-    store.delete_message("s", id).await.unwrap();
+    store.delete_message("s", id, None, NOW).await.unwrap();
     assert_eq!(fixture.count("room_messages"), 3);
     // Twice: the second time, it is gone.
     for _ in 0..2 {
-        store.delete_message("r", id).await.unwrap();
+        store.delete_message("r", id, None, NOW).await.unwrap();
     }
     assert_eq!(author("r").await, None);
     assert_eq!(
@@ -70,6 +70,31 @@ async fn one_message_is_deleted_and_only_in_its_own_room(fixture: Fixture) {
     assert_eq!(
         store.messages("s", None, None, 10).await.unwrap(),
         posted[2..]
+    );
+    // Once, and only of a message that is there.
+    let cause = || Some(Cause::of_user("bob"));
+    for room in ["r", "s", "s"] {
+        let deleted = store.delete_message(room, posted[2].id, cause(), NOW + 1);
+        deleted.await.unwrap();
+    }
+    assert_eq!(store.audit("r", None, 10).await.unwrap(), []);
+    let entries = store.audit("s", None, 10).await.unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(
+        (
+            entries[0].action.as_str(),
+            entries[0].actor.as_deref(),
+            entries[0].target.as_deref(),
+            entries[0].value.clone(),
+            entries[0].at,
+        ),
+        (
+            "delete-message",
+            Some("bob"),
+            Some("alice"),
+            Some(posted[2].id.to_string()),
+            NOW + 1,
+        )
     );
 }
 

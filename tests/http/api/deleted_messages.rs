@@ -117,3 +117,50 @@ fn a_message_is_deleted_in_its_own_room_only() {
     assert_eq!(refused(&answer), is(404, "not-found"));
     assert_eq!(read(&alice), ["Hello"]);
 }
+
+#[test]
+fn a_moderator_deletes_messages_of_members_and_guests_and_the_audit_has_no_text() {
+    let fixture = Fixture::new();
+    let owner = fixture.caller("owner");
+    let room = owner.post_json("/api/rooms", &json!({"name": "Den"})).ok();
+    let room = text(&room["id"]);
+    let admin = fixture.daemon.cli_json(&["user", "add", "root", "--admin"]);
+    let admin = fixture.bearer(&text(&admin["id"]));
+    let (moderator, other) = (fixture.caller("moderator"), fixture.caller("other"));
+    for name in ["moderator", "other"] {
+        fixture
+            .daemon
+            .cli_json(&["room", "role", &room, name, "moderator"]);
+    }
+    let (member, guest) = (fixture.caller("member"), fixture.guest(&room));
+    let mut ids = Vec::new();
+    for author in [&owner, &admin, &other, &member, &guest] {
+        author.post(&format!("/api/rooms/{room}/join")).ok();
+        ids.push(write(author, &room, "a secret").ok()["id"].clone());
+    }
+    // The moderator is not in the room.
+    for id in &ids[..3] {
+        let answer = delete(&moderator, &room, id);
+        assert_eq!(refused(&answer), is(403, "protected"));
+    }
+    for id in &ids[3..] {
+        delete(&moderator, &room, id).ok();
+    }
+    let missing = delete(&moderator, &room, &json!(999));
+    assert_eq!(refused(&missing), is(404, "not-found"));
+    // The owner deletes what an admin and a moderator wrote.
+    for id in &ids[..3] {
+        delete(&owner, &room, id).ok();
+    }
+    let audit = owner.get(&format!("/api/rooms/{room}/audit")).ok();
+    assert!(!audit.to_string().contains("secret"), "{audit}");
+    let entries = audit["entries"].as_array().expect("entries");
+    let deletions: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry["action"] == "delete-message")
+        .map(|entry| text(&entry["value"]))
+        .collect();
+    // Newest first, without the owner's own.
+    let expected = [2, 1, 4, 3].map(|index: usize| ids[index].to_string());
+    assert_eq!(deletions, expected);
+}

@@ -13,9 +13,10 @@ const EVERYBODY: [(&str, Standing); 5] = [
 /// For each act, a row for each actor, with the answers about each of `EVERYBODY` as another person: `+` for allowed,
 /// and the first letter of the refusal otherwise (`p`rotected, `g`uest, `l`ast owner). Actors without any right have
 /// a `-`.
-const TABLE: [(Act, [&str; 5]); 6] = [
+const TABLE: [(Act, [&str; 5]); 7] = [
     (Act::Kick, ["-", "-", "++ppp", "+++pp", "++++p"]),
     (Act::Ban, ["-", "-", "++ppp", "+++pp", "+++pp"]),
+    (Act::DeleteMessage, ["-", "-", "++ppp", "+++++", "+++++"]),
     (Act::Unban, ["-", "-", "+++++", "+++++", "+++++"]),
     (
         Act::SetRole(NewRole::Owner),

@@ -55,7 +55,10 @@ async fn the_text_of_deleted_messages_is_in_no_file() {
     for step in 0..ids.len() {
         let number = step * 37 % ids.len();
         if !number.is_multiple_of(10) && deleted(number) {
-            store.delete_message("r", ids[number]).await.unwrap();
+            store
+                .delete_message("r", ids[number], None, NOW)
+                .await
+                .unwrap();
         }
     }
     store.delete_room("s", NOW).await.unwrap();
