@@ -13,6 +13,11 @@ pub(super) struct ErrorBudget {
 }
 
 impl ErrorBudget {
+    /// Whether the last message was no bad one.
+    pub(super) fn is_clean(&self) -> bool {
+        self.consecutive == 0
+    }
+
     pub(super) fn record_success(&mut self) {
         self.consecutive = 0;
     }

@@ -346,6 +346,7 @@ impl Room {
         if !member.used.take(self.limits, now, bytes) {
             return self.too_many(connection, effects);
         }
+        let is_clean = member.errors.is_clean();
         if member.extended.is_some() {
             return self.receive_extended(connection, input, now, effects);
         }
@@ -356,7 +357,11 @@ impl Room {
                 .relay(connection, text, effects)
                 .map(|(kind, copies)| Outcome::Relayed { kind, copies }),
         };
-        self.record(connection, judged, effects)
+        match judged {
+            // Saves a search for the member.
+            Ok(outcome) if is_clean => outcome,
+            judged => self.record(connection, judged, effects),
+        }
     }
 
     /// Charges the sender's error budget.
@@ -366,6 +371,13 @@ impl Room {
         judged: Result<Outcome, DropReason>,
         effects: &mut Vec<Effect>,
     ) -> Outcome {
+        // A client cannot know that a user has just left, or which protocol a user's client speaks.
+        if let Err(
+            reason @ (DropReason::NoSuchTarget | DropReason::PlainTarget | DropReason::RateLimited),
+        ) = judged
+        {
+            return Outcome::Dropped(reason);
+        }
         let Some(member) = self.members.get_mut(&connection) else {
             return Outcome::Gone;
         };
@@ -374,12 +386,6 @@ impl Room {
                 member.errors.record_success();
                 outcome
             }
-            // A client cannot know that a user has just left, or which protocol a user's client speaks.
-            Err(
-                reason @ (DropReason::NoSuchTarget
-                | DropReason::PlainTarget
-                | DropReason::RateLimited),
-            ) => Outcome::Dropped(reason),
             Err(_) if member.errors.record_error() => self.too_many(connection, effects),
             Err(reason) => Outcome::Dropped(reason),
         }
