@@ -162,7 +162,7 @@ impl Room {
         self.latest = now;
         self.used_by_user.retain(|_, used| !used.is_idle(now));
         let awaited = self.before.as_mut().is_some_and(|b| b.awaited.remove(user));
-        let resumed = awaited && resume && !is_extended;
+        let resumed = awaited && resume;
         if awaited && !resumed {
             self.notify(|member| member.resumed, LOST, &quoted(user), effects);
         }
@@ -186,10 +186,13 @@ impl Room {
         let participant = member.participant();
         let joined = Announcement::Joined(Some(&participant));
         self.notify(is_notified, joined, &member.quoted, effects);
+        if resumed {
+            self.announce_return(&participant, effects);
+        }
         self.by_user.insert(user, connection);
         self.extended += usize::from(is_extended);
         self.members.insert(connection, member);
-        if resumed {
+        if resumed && !is_extended {
             self.replay_departures(connection, effects);
         }
         Join::Accepted(connection)

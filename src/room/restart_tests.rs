@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{CloseCode, ConnectionId, Effect, Join, Limits, Room};
+use super::{CloseCode, ConnectionId, Effect, Entrant, Join, Limits, Room};
 use crate::clock::Mono;
 
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
@@ -188,6 +188,45 @@ fn resumed_connections_receive_nothing_if_all_resume() {
     let mut effects = Vec::new();
     world.room.expire(Mono(UNTIL), &mut effects);
     assert_eq!((world.notified, effects.len()), (0, 0));
+}
+
+#[test]
+fn a_parlor_v1_connection_that_resumes_is_reported_to_others_of_that_protocol_alone() {
+    let before: BTreeSet<usize> = [0, 1, 2, 3].into();
+    let mut world = World::new(&before);
+    world.join(0, true, true, &before);
+    world.join(1, true, true, &before);
+    world.leave(1);
+    let mut effects = Vec::new();
+    let mut resume = |user: usize, effects: &mut Vec<Effect>| {
+        let entrant = Entrant {
+            user: USERS[user],
+            profile: None,
+            is_extended: true,
+            resume: true,
+        };
+        match world.room.join_as(entrant, Mono(1), effects) {
+            Join::Accepted(connection) => connection,
+            Join::Rejected(code) => panic!("{code:?}"),
+        }
+    };
+    let carol = resume(2, &mut effects);
+    // Its welcome says who is here.
+    assert!(effects.is_empty(), "{effects:?}");
+    resume(3, &mut effects);
+    let [
+        Effect::Deliver {
+            connection, frame, ..
+        },
+    ] = &effects[..]
+    else {
+        panic!("{effects:?}");
+    };
+    let frame: Value = serde_json::from_slice(frame).unwrap();
+    assert_eq!(
+        (*connection, &frame["type"]),
+        (carol, &"participant-updated".into())
+    );
 }
 
 #[test]

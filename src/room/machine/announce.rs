@@ -36,6 +36,15 @@ impl Room {
         }));
     }
 
+    /// Notifies `parlor.v1` members that resumed after a restart of another one that did. A plain client knows it from
+    /// before; theirs began with a roster.
+    pub(super) fn announce_return(&self, participant: &Participant<'_>, effects: &mut Vec<Effect>) {
+        let frame = ServerFrame::ParticipantUpdated(participant).render(&self.id);
+        let members = self.members.iter();
+        let concerned = members.filter(|(_, one)| one.resumed && one.extended.is_some());
+        effects.extend(concerned.map(|(other, _)| deliver(*other, &frame, None)));
+    }
+
     /// The frame of an announcement to plain clients.
     pub(super) fn presence(&self, what: &str, user: &str) -> Bytes {
         let room = &self.id;
