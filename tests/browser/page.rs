@@ -4,8 +4,9 @@ use std::fs;
 
 use serde_json::json;
 
+use crate::client::PLAIN;
 use crate::support::Daemon;
-use crate::support::call::{Person, Via};
+use crate::support::call::{Person, Via, prelude};
 use crate::support::namespace::in_a_namespace;
 use crate::{ADA, EMMY, GRACE, PLAIN_FRONTEND, enters, folder, invite, opens};
 
@@ -88,43 +89,12 @@ in_a_namespace! {
     }
 
     fn pages_show_muted_participants_and_send_plain_frontends_nothing() {
-        let (daemon, folder) = (Daemon::start(), folder());
-        let link = daemon.invite_link();
-        daemon.cli_json(&["user", "add", EMMY.0]);
-        let issued = daemon.cli_json(&["token", "issue", EMMY.0]);
-        let server = format!("http://{}", daemon.http());
-        let mut emmy = opens(&server, EMMY, Via::Any, &folder);
-        let offers_always = PLAIN_FRONTEND.replace("'user-joined' && !peer", "'user-joined'");
-        let talk = format!("{offers_always}\ntalk({server:?}, 'lobby', {})", issued["token"]);
-        emmy.ask(&talk);
-        let announced = "test.frames.filter((type) => type === 'user-joined').length";
-        let mut ada = enters(&link, ADA, Via::Any, &folder);
-        let mut grace = enters(&link, GRACE, Via::Any, &folder);
-        // For each, the server's message and the page's own announcement.
-        emmy.wait("for all announcements", &format!("{announced} === 4"));
-        ada.hears(&[GRACE, EMMY]);
-        grace.hears(&[ADA, EMMY]);
-        shows(&mut grace, "");
-        let empty = "[...document.querySelectorAll('.problem')].filter((e) => e.checkVisibility()).length";
-        assert_eq!(grace.ask(empty), 0, "nothing is wrong");
+        mute_states("", 2);
+    }
 
-        emmy.ask("test.frames = []");
-        ada.click("#mute");
-        shows(&mut grace, "muted");
-        ada.click("#mute");
-        shows(&mut grace, "");
-        ada.click("#mute");
-        shows(&mut grace, "muted");
-        assert_eq!(emmy.ask(announced), 0);
-
-        // A new participant receives it as well.
-        grace.browser.tell(&grace.tab, "Page.reload", json!({}));
-        grace.hears(&[("Ada", 0), EMMY]);
-        shows(&mut grace, "muted");
-        ada.click("#mute");
-        shows(&mut grace, "");
-        grace.hears(&[ADA, EMMY]);
-        ada.hears(&[GRACE, EMMY]);
+    fn pages_show_muted_participants_in_the_plain_protocol() {
+        // Each page announces itself as well.
+        mute_states(PLAIN, 4);
     }
 
     fn in_forced_colours_only_a_speaking_participant_has_a_ring() {
@@ -154,6 +124,52 @@ in_a_namespace! {
             ada.wait("for every button to be on the screen", &visible);
         }
     }
+}
+
+/// Two pages, and a plain frontend that offers on each announcement; `protocol` is a script for the pages.
+fn mute_states(protocol: &str, announcements: usize) {
+    let (daemon, folder) = (Daemon::start(), folder());
+    let link = daemon.invite_link();
+    daemon.cli_json(&["user", "add", EMMY.0]);
+    let issued = daemon.cli_json(&["token", "issue", EMMY.0]);
+    let server = format!("http://{}", daemon.http());
+    let mut emmy = opens(&server, EMMY, Via::Any, &folder);
+    let offers_always = PLAIN_FRONTEND.replace("'user-joined' && !peer", "'user-joined'");
+    let talk = format!(
+        "{offers_always}\ntalk({server:?}, 'lobby', {})",
+        issued["token"]
+    );
+    emmy.ask(&talk);
+    let announced = "test.frames.filter((type) => type === 'user-joined').length";
+    let scripts = prelude(Via::Any) + protocol;
+    let mut ada = Person::enters_after(&link, ADA, &scripts, folder.path());
+    let mut grace = Person::enters_after(&link, GRACE, &scripts, folder.path());
+    let all = format!("{announced} === {announcements}");
+    emmy.wait("for all announcements", &all);
+    ada.hears(&[GRACE, EMMY]);
+    grace.hears(&[ADA, EMMY]);
+    shows(&mut grace, "");
+    let empty =
+        "[...document.querySelectorAll('.problem')].filter((e) => e.checkVisibility()).length";
+    assert_eq!(grace.ask(empty), 0, "nothing is wrong");
+
+    emmy.ask("test.frames = []");
+    ada.click("#mute");
+    shows(&mut grace, "muted");
+    ada.click("#mute");
+    shows(&mut grace, "");
+    ada.click("#mute");
+    shows(&mut grace, "muted");
+    assert_eq!(emmy.ask(announced), 0);
+
+    // A new participant receives it as well.
+    grace.browser.tell(&grace.tab, "Page.reload", json!({}));
+    grace.hears(&[("Ada", 0), EMMY]);
+    shows(&mut grace, "muted");
+    ada.click("#mute");
+    shows(&mut grace, "");
+    grace.hears(&[ADA, EMMY]);
+    ada.hears(&[GRACE, EMMY]);
 }
 
 /// Waits until Ada's tile shows this state.

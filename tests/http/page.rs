@@ -1,7 +1,7 @@
 //! The page as it comes over the wire.
 
-use crate::support::Daemon;
 use crate::support::http::Client;
+use crate::support::{Builder, Daemon};
 
 #[test]
 fn every_page_has_its_policies_and_content_type() {
@@ -11,6 +11,7 @@ fn every_page_has_its_policies_and_content_type() {
         ("/", "text/html; charset=utf-8"),
         ("/r/lobby", "text/html; charset=utf-8"),
         ("/assets/room.js", "text/javascript; charset=utf-8"),
+        ("/assets/client.js", "text/javascript; charset=utf-8"),
         ("/assets/style.css", "text/css; charset=utf-8"),
         ("/assets/icon.svg", "image/svg+xml"),
     ];
@@ -38,6 +39,27 @@ fn an_unchanged_file_is_not_sent_again() {
     assert_eq!(again.status, 304);
     assert_eq!(again.header("etag"), Some(tag));
     assert!(again.body.is_empty());
+}
+
+#[test]
+fn pages_of_allowed_origins_may_import_the_client() {
+    let get = |builder: Builder| {
+        let daemon = builder.start();
+        let client = Client::new(daemon.http());
+        let origin = [("Origin", "https://app.example")];
+        let [client, plain] = ["/assets/client.js", "/assets/client_plain.js"].map(|path| {
+            let answer = client.send("GET", path, &origin, b"");
+            let allowed = answer.header("access-control-allow-origin");
+            (answer.status, allowed.map(str::to_owned))
+        });
+        assert_eq!(client, plain);
+        client
+    };
+    let listed = |list| Builder::new().env("PARLOR_HTTP__ALLOWED_ORIGINS", list);
+    assert_eq!(get(Builder::new()), (200, Some("*".to_owned())));
+    let app = "https://app.example";
+    assert_eq!(get(listed(app)), (200, Some(app.to_owned())));
+    assert_eq!(get(listed("https://other.example")), (403, None));
 }
 
 #[test]

@@ -63,10 +63,21 @@ impl Person {
         folder: &Path,
     ) -> Person {
         let clinging = prelude(via) + "RTCPeerConnection.prototype.close = () => {};";
-        Person::opens_after(link, person, &clinging, folder).into_the_room()
+        Person::enters_after(link, person, &clinging, folder)
     }
 
-    fn opens_after(
+    /// A person opens a link and joins the room; the page has run a script before.
+    pub(crate) fn enters_after(
+        link: &str,
+        person: (&'static str, u32),
+        prelude: &str,
+        folder: &Path,
+    ) -> Person {
+        Person::opens_after(link, person, prelude, folder).into_the_room()
+    }
+
+    /// A person opens a link; the page runs a script first.
+    pub(crate) fn opens_after(
         link: &str,
         (name, tone): (&'static str, u32),
         prelude: &str,
@@ -229,7 +240,11 @@ window.test = { connections: [], trouble: [], frames: [], closes: [] };
   window.WebSocket = class extends WebSocket {
     constructor(...address) {
       super(...address);
-      this.addEventListener('message', ({ data }) => test.frames.push(JSON.parse(data).type));
+      this.addEventListener('message', ({ data }) => {
+        const frame = JSON.parse(data);
+        test.frames.push(frame.type);
+        test.onFrame?.(frame);
+      });
       this.addEventListener('close', ({ code }) => test.closes.push(code));
     }
   };

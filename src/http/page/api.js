@@ -32,30 +32,6 @@ export const join = (token) => call('POST', here('join'), { token, body: {} });
 /** Leaves the room. The server closes our WebSocket and frees our allocations. */
 export const leave = (token) => call('POST', here('leave'), { token, body: {} });
 
-/** All participants with their names; for `connected` see `gone` in roster.js. */
-export const participants = (token) => call('GET', here('participants'), { token });
-
-/**
- * STUN and TURN servers with fresh credentials in the shape RTCPeerConnection takes, and their `ttl` in seconds.
- * If there are several servers, `relay` names the one that relays this room.
- */
-export const iceServers = (token) => call('GET', `api/ice-servers?room=${encodeURIComponent(room)}`, { token });
-
-/**
- * The URL of the WebSocket: the API's, with ws for http.
- *
- * The server then also sends `ice-servers`, which is not in the plain protocol.
- *
- * @param resume  whether the page was connected before and keeps its peer connections
- */
-export function socketUrl(resume) {
-  const url = new URL(`api/ws/rooms/${encodeURIComponent(room)}`, root);
-  url.protocol = url.protocol.replace('http', 'ws');
-  url.searchParams.set('notices', '1');
-  if (resume) url.searchParams.set('resume', '1');
-  return url;
-}
-
 const here = (what) => `api/rooms/${encodeURIComponent(room)}/${what}`;
 
 /** On a network that drops all packets, a request would wait for minutes. */

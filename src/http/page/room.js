@@ -1,17 +1,15 @@
 // The steps of the page: link → name → microphone → room → end, and rejoining.
 //
-//   api.js        HTTP routes               sound.js    microphone, speaker, levels
-//   signaling.js  the WebSocket             ui.js       the visible page
+//   client.js     the session in the room   sound.js    microphone, speaker, levels
+//   api.js        other HTTP routes         ui.js       the visible page
 //   call.js       all peer connections      strings.js  notices and errors
-//   peer.js       one peer connection       roster.js   the list of participants
+//   peer.js       one peer connection       leaving.js  who may join again at once
 //   limits.js     limits for each sender    storage.js  values kept between visits
-//   mute_state.js mute states
 
 import * as api from './api.js';
 import { Call } from './call.js';
-import { MuteState } from './mute_state.js';
-import { Leaving, Roster, gone as goneBy } from './roster.js';
-import { CLOSED, Signaling } from './signaling.js';
+import { CLOSED, Client } from './client.js';
+import { Leaving } from './leaving.js';
 import { microphonePossible, openMicrophone, wake } from './sound.js';
 import * as storage from './storage.js';
 import * as ui from './ui.js';
@@ -27,7 +25,6 @@ let session = JSON.parse(storage.tab.get(KEY) ?? '{}');
 let track = null;
 let muted = false;
 let configuration = {};
-let iceTimer;
 let relay; // the name of the relay, if there are several
 let typed; // the name, until there is a session for it
 let again = rejoin; // the action of the button after the call has ended
@@ -35,22 +32,30 @@ let wasLost = false; // whether the WebSocket was open, was lost, and is reconne
 const here = new Map(); // id → {name, isNew}; the name is undefined until it is known
 
 const call = new Call({
-  send: (type, to, fields) => signaling.send(type, to, muteState.mark(type, fields)),
+  send: (type, to, fields) => client.send(type, to, fields),
   track: (id, voice) => ui.voice(id, voice),
   state: peerChanged,
-  freshIce,
+  freshIce: () => client.freshIceServers(),
   ignored: showIgnored,
 });
 
-const muteState = new MuteState({
-  send: (type, to, fields) => signaling.send(type, to, fields),
-  muted: (id, muted) => ui.muted(id, muted),
-  others: () => [...here.keys()],
+const client = new Client({
+  server: api.root,
+  room: api.room,
+  on: {
+    open: opened,
+    lost,
+    closed,
+    roster: useRoster,
+    joined,
+    updated: (participant) => here.has(participant.userId) && show(participant),
+    left: departed,
+    signal: received,
+    iceServers: useIceServers,
+  },
 });
 
-const signaling = new Signaling({ open: opened, frame: received, lost, closed });
 const leaving = new Leaving(gone);
-const roster = new Roster(() => api.participants(session.token), useRoster);
 
 // ---- link and name ----
 
@@ -192,7 +197,7 @@ async function toggleMute() {
 
 function showOwnState() {
   ui.ownState({ muted, listening: !track });
-  muteState.mute(muted || !track);
+  client.update({ muted: muted || !track }).catch(console.warn);
 }
 
 // ---- room ----
@@ -207,15 +212,13 @@ function joinFailed(error) {
 }
 
 async function joinRoom() {
-  const { room, ice_servers: iceServers, ice_transport_policy: iceTransportPolicy } = await join();
+  const { room } = await join();
   remember({ ...session, inCall: true });
-  configuration = { iceServers, iceTransportPolicy };
-  freshIce(); // also reads their expiry
   here.clear();
   ui.enterRoom(room.name, session.id, session.name);
   showOwnState();
   ui.link('Connecting …');
-  signaling.connect(session.token, session.id);
+  client.connect(session.token);
 }
 
 /** Joins; an expired token is replaced by a new one, as long as the invite is valid. */
@@ -246,12 +249,9 @@ async function leave() {
 /** Ends the call and shows why. */
 function finish(ending) {
   remember({ ...session, inCall: false });
-  signaling.close();
-  roster.close();
+  client.close();
   leaving.clear();
   call.stop();
-  muteState.close();
-  clearTimeout(iceTimer);
   withoutMicrophone();
   ui.settings.close();
   ui.removeOthers();
@@ -259,64 +259,38 @@ function finish(ending) {
   ui.ended(ending);
 }
 
-// ---- signaling ----
+// ---- session ----
 
 /**
  * The participants who are already in the room make offers to a newcomer. After a reconnect (`again`) the
- * calls continue: a restart of the server ends none, and the server announces this page only to
- * participants who have to make a new offer.
+ * calls continue: a restart of the server ends none.
  */
-function opened(again) {
+function opened({ again, resumed }) {
   wasLost = false;
   ui.link('');
-  if (again) {
-    call.resume();
-    muteState.resume();
-    // The notice that the relay has changed may have been missed.
-    if (relay !== undefined) freshIce();
-    return roster.open();
-  }
+  if (resumed) return;
+  if (again) return call.resume();
   leaving.clear();
   here.clear();
   ui.removeOthers();
   call.start(session.id, configuration);
   showRouteProblem();
-  muteState.open();
-  roster.open();
 }
 
 function received(frame) {
   const id = frame.from;
-  switch (frame.type) {
-    case 'user-joined':
-      if (muteState.take(frame)) return;
-      if (leaving.stays(id)) call.keep(id);
-      seen(id);
-      return call.meet(id);
-    case 'user-left':
-      return call.peer(id)?.works ? leaving.begin(id) : gone(id);
-    case 'ice-servers':
-      return renewIce();
-    case 'offer':
-    case 'answer':
-    case 'ice-candidate':
-      leaving.stays(id);
-      seen(id);
-      if (frame.page) muteState.meet(id);
-      return call.take(frame);
-  }
+  leaving.stays(id);
+  if (!here.has(id)) arrived(client.participants.get(id) ?? { userId: id });
+  return call.take(frame);
 }
 
 function lost(milliseconds, code) {
   wasLost = true;
-  roster.close();
-  muteState.lost();
   ui.othersKnown(false);
   ui.link(strings.lost(Math.ceil(milliseconds / 1000), code));
 }
 
 async function closed(code) {
-  roster.close();
   // A long absence ends the membership; the page joins again.
   const seatLost = code === CLOSED.notIn && wasLost;
   if (!seatLost && code !== CLOSED.token) return finish(strings.closed(code));
@@ -328,38 +302,58 @@ async function closed(code) {
   } catch (error) {
     if (!session.inCall) return; // the user has pressed "Leave" meanwhile
     // An unreachable or draining server has not rejected us: the calls continue.
-    if (error.passes) signaling.retry(session.token, session.id);
+    if (error.passes) client.retry(session.token);
     else ending(error);
   }
 }
 
 // ---- participants ----
 
-function useRoster(list, changed) {
-  const others = list.participants.filter((one) => one.connected && one.user_id !== session.id && !changed.has(one.user_id));
-  for (const { user_id: id, display_name: name } of others) {
+function useRoster(participants) {
+  for (const participant of participants.values()) {
+    const id = participant.userId;
+    if (id === session.id) continue;
     if (!here.has(id)) call.expect(id); // here before us
-    const known = here.get(id);
-    here.set(id, { name, isNew: false });
-    ui.add(id, name);
-    if (known?.isNew) ui.news(strings.arrived(name));
+    show(participant);
   }
   showIgnored();
-  const judged = [...here.keys()].filter((id) => !changed.has(id));
-  for (const id of goneBy(list, judged, (one) => call.peer(one)?.works)) gone(id);
   ui.othersKnown(true);
 }
 
-function seen(id) {
-  if (!here.has(id)) arrived(id);
-  if (!here.get(id).name) roster.refresh();
+function joined(participant) {
+  const id = participant.userId;
+  if (leaving.stays(id)) call.keep(id);
+  if (here.has(id)) show(participant);
+  else arrived(participant);
+  call.meet(id);
 }
 
-function arrived(id) {
-  here.set(id, { name: undefined, isNew: true });
-  ui.add(id, 'Somebody');
-  ui.state(id, 'connecting');
-  roster.changed(id);
+/** A newcomer, whose name may follow. */
+function arrived(participant) {
+  here.set(participant.userId, { name: undefined, isNew: true });
+  show(participant);
+  ui.state(participant.userId, 'connecting');
+}
+
+function show({ userId: id, displayName, state }) {
+  const known = here.get(id);
+  const name = displayName ?? known?.name;
+  here.set(id, { name, isNew: known?.isNew && !name });
+  ui.add(id, name ?? 'Somebody');
+  ui.muted(id, state?.muted === true);
+  if (known?.isNew && name) ui.news(strings.arrived(name));
+}
+
+/** Participants after whose removal no packet of theirs may be heard. */
+const REMOVED = new Set(['kicked', 'banned', 'disabled', 'closed']);
+
+/** Participants who have lost the server may still be in the call, and come back. */
+const MAY_RETURN = new Set(['lost', 'absent']);
+
+function departed(id, reason) {
+  if (REMOVED.has(reason) || !call.peer(id)?.works) return gone(id);
+  if (MAY_RETURN.has(reason)) call.keep(id);
+  else leaving.begin(id);
 }
 
 function gone(id) {
@@ -368,9 +362,7 @@ function gone(id) {
   here.delete(id);
   call.drop(id);
   ui.remove(id);
-  muteState.forget(id);
   showRouteProblem();
-  roster.changed(id);
   if (name) ui.news(strings.left(name));
 }
 
@@ -378,8 +370,9 @@ const nameOf = (id) => here.get(id)?.name ?? 'somebody';
 
 function peerChanged(id, peer) {
   ui.state(id, peer.state);
-  // Participants who were listed only because of their audio may have left.
-  if (peer.state === 'failed') roster.refresh();
+  // Participants who were shown only because of their audio may have left.
+  if (peer.state === 'failed' && !client.participants.has(id)) return gone(id);
+  if (peer.state === 'failed') client.refresh();
   showRouteProblem();
 }
 
@@ -396,37 +389,11 @@ function showIgnored(ids = call.ignored) {
 
 // ---- ICE servers ----
 
-let fresh;
-let relayLost = false;
-
-/** Fetches new credentials before the old ones expire. Concurrent callers wait for the same request. */
-function freshIce() {
-  fresh ??= fetchIce().finally(() => (fresh = undefined));
-  return fresh;
-}
-
-/** The ICE servers have changed: the answer to a request from before may not say so. */
-function renewIce() {
-  relayLost = true;
-  return (fresh ?? Promise.resolve()).then(freshIce);
-}
-
-async function fetchIce() {
-  clearTimeout(iceTimer);
-  let secondsLeft = relayLost ? 2 : 60; // until the next attempt, if this one fails
-  try {
-    const answer = await api.iceServers(session.token);
-    const { iceServers, iceTransportPolicy, ttl } = answer;
-    configuration = { iceServers, iceTransportPolicy };
-    call.configure(configuration);
-    if (relay !== undefined && answer.relay !== relay) call.relayChanged();
-    relay = answer.relay;
-    relayLost = false;
-    secondsLeft = ttl * 0.8;
-  } catch (error) {
-    console.warn('ICE servers:', error);
-  }
-  if (session.inCall) iceTimer = setTimeout(freshIce, Math.min(secondsLeft * 1000, 2 ** 31 - 1));
+function useIceServers({ iceServers, iceTransportPolicy, relay: current }) {
+  configuration = { iceServers, iceTransportPolicy };
+  call.configure(configuration);
+  if (relay !== undefined && current !== relay) call.relayChanged();
+  relay = current;
 }
 
 // ---- invite link ----
@@ -477,7 +444,7 @@ addEventListener('keydown', (event) => {
   toggleMute().then(() => track && ui.news(muted ? 'You are muted.' : 'Your microphone is on.'));
 });
 addEventListener('pointerdown', wake, { once: true });
-addEventListener('online', () => signaling.hurry());
+addEventListener('online', () => client.hurry());
 addEventListener('hashchange', () => location.reload());
 navigator.mediaDevices?.addEventListener('devicechange', listDevices);
 

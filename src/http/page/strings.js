@@ -1,6 +1,6 @@
 // All texts that the page builds: notices, errors, and what the user can do about them.
 
-import { CLOSED, RESTARTING } from './signaling.js';
+import { CLOSED, RESTARTING } from './client.js';
 
 /** Why the microphone could not be opened. */
 export function microphone(error) {

@@ -1,0 +1,500 @@
+// The session of one user in one room, for any frontend: connection, participants, messages, state, ICE servers.
+//
+//   import { Client } from '{server}/assets/client.js';
+//   const client = new Client({ room: 'lobby', on: { message: (from, data) => console.log(from, data) } });
+//   await client.join(token);
+//
+// It speaks `parlor.v1`, and the plain protocol with a server that does not offer that. After a loss of the connection
+// it reconnects by itself, and peer connections continue. docs/build/client.md has a complete example.
+//
+// The methods of `on`, all optional:
+//
+//   open({ again, resumed })   Connected. `again`: after a loss, so peer connections may still work. `resumed`: the
+//                              server has kept the session, so nothing was missed.
+//   lost(milliseconds, code)   The connection is lost; the time until the next attempt.
+//   closed(code)               The server has closed the connection, and the client does not reconnect: see CLOSED.
+//   roster(participants)       The whole list (`client.participants`): after `open`, and in the plain protocol
+//                              whenever it was read.
+//   joined(participant)        A user came: make an offer. It may be repeated for a user who is here. In the plain
+//                              protocol the participant has no name yet; `roster` follows.
+//   updated(participant)       The name, `connected` or `state` of a participant has changed.
+//   left(userId, reason)       A user left. `kicked`, `banned`, `disabled`, `closed`: close the peer connection at
+//                              once. `left`. `lost`: the connection. `absent`: not in the list after a reconnect, may
+//                              come back. undefined: the plain protocol has no reasons.
+//   signal(frame)              An `offer`, `answer` or `ice-candidate`: { type, from, data, … }.
+//   message(from, data)        A message of the application.
+//   iceServers(servers)        { iceServers, iceTransportPolicy, ttl, … }: before `open`, and new ones later.
+//   tokenExpiring(seconds)     The token expires: call setToken() with another one.
+//   frame(frame)               Any other frame.
+//
+// A participant is { userId, displayName, role, connected, joinedAt, state: { muted, handRaised } }. The plain
+// protocol has no `role`, and no `handRaised` of others.
+
+import { Announcements, List, PAGE_MARK, applyList, unnamed, userOf } from './client_plain.js';
+
+/** Close codes after which the client does not reconnect by itself. */
+export const CLOSED = { token: 4001, notIn: 4003, roomClosed: 4004, removed: 4005, elsewhere: 4009 };
+export const RESTARTING = 1012;
+
+const PROTOCOL = 'parlor.v1';
+const FINAL = new Set(Object.values(CLOSED));
+const TOO_MUCH = 4008;
+const MAX_RETRY_DELAY = 30_000;
+const STABLE_AFTER = 10_000;
+/** In the plain protocol, a reconnect counts once the connection has lasted this long, or a frame has arrived. */
+const LASTS_AFTER = 1_000;
+/** On a network that drops all packets, an attempt would hang for minutes. */
+const TIMEOUT = 15_000;
+/** Frames without an answer. The server remembers as many ids. */
+const MAX_PENDING = 256;
+/** Received frames until they are acknowledged, beside the pongs of the browser. */
+const SEEN_AFTER = 32;
+
+export class Client {
+  /** The own id, once connected. */
+  me;
+  /** By user id, this user included. */
+  participants = new Map();
+  /** 'parlor.v1' or 'plain' while connected. */
+  protocol;
+  role; info; limits; // from the welcome of `parlor.v1`; `info` is the room as over HTTP
+
+  #server; #room; #on; #token; #socket;
+  #sentToken; // the token of this connection
+  #session; // { token, within }: what resumes the session, if the server keeps one
+  #seq = 0; // of the last frame
+  #unseen = 0; #ids = 0; // frames to acknowledge, and ids so far
+  #pending = new Map(); // id → { frame, resolve, reject }: without an answer
+  #state = {}; // what update() has set
+  #ready = false; // whether frames may be sent
+  #knowsStates = false; // whether the server distributes states
+  #wasOpen = false;
+  #early; // frames until the plain protocol is open
+  #attempt = 0;
+  #retry; // the timer of the next attempt
+  #deadline; // the timer of this one
+  #lasting; // runs after a reconnect by the plain protocol
+  #ice; #iceTimer; #fetchingIce; #relayLost = false; // ICE servers
+  #list = new List({
+    read: () => this.#get('GET', `${this.#path}/participants`),
+    use: (list, changed) => this.#useList(list, changed),
+  });
+  #announcements = new Announcements({
+    send: (to, data) => this.#push('user-joined', to, { data }),
+    others: () => [...this.participants.keys()].filter((id) => id !== this.me),
+  });
+
+  /** @param server  the URL of the server, by default where this module comes from */
+  constructor({ server = new URL('..', import.meta.url), room, on = {} }) {
+    this.#server = new URL(server);
+    if (!this.#server.pathname.endsWith('/')) this.#server.pathname += '/';
+    this.#room = room;
+    this.#on = on;
+  }
+
+  /** Joins the room and connects. An error has the `status` and the `code` of the HTTP API. */
+  async join(token) {
+    this.#token = token;
+    await this.#get('POST', `${this.#path}/join`);
+    this.connect(token);
+  }
+
+  /** Connects a user who has joined. */
+  connect(token) {
+    this.close();
+    this.#token = token;
+    this.#wasOpen = false;
+    this.participants.clear();
+    this.#open();
+  }
+
+  /** Connects later, after `closed`. */
+  retry(token) {
+    this.#token = token;
+    this.#later(0);
+  }
+
+  /** Starts the next attempt at once, if one is scheduled. */
+  hurry() {
+    if (this.#retry) this.#open();
+  }
+
+  /** Ends the session. The membership stays, see leave(). */
+  close() {
+    this.#forget();
+    this.#end();
+    clearTimeout(this.#iceTimer);
+    this.#socket?.close(1000);
+    this.#socket = undefined;
+  }
+
+  /** Ends session and membership. */
+  async leave() {
+    this.close();
+    await this.#get('POST', `${this.#path}/leave`);
+  }
+
+  /** The token from now on: for reconnects, HTTP requests, and this session when its own one expires. */
+  setToken(token) {
+    this.#token = token;
+    if (this.#sentToken?.expires) this.#handIn();
+  }
+
+  /** Sends an `offer`, `answer` or `ice-candidate` with its fields, to one user. */
+  send(type, to, fields) {
+    this.#request(type, to, fields).catch(() => {});
+  }
+
+  /**
+   * Sends a message of the application to one user, or to all others. The promise is fulfilled when the server has it;
+   * an error has a `code`: the server's, or `lost` if the session ended before an answer.
+   */
+  message(data, to) {
+    if (this.protocol === 'plain') return rejected('plain-protocol', 'The server does not speak parlor.v1');
+    return this.#request('message', to, { data });
+  }
+
+  /** Changes the own state: any of { muted, handRaised, displayName }. It is kept over reconnects. */
+  async update(changes) {
+    if (Object.entries(changes).every(([key, value]) => this.#state[key] === value)) return;
+    Object.assign(this.#state, changes);
+    if (!this.#knowsStates) return this.#announcements.mute(this.#state.muted === true);
+    // Without a session, the next connection begins with the whole state.
+    if (!this.#ready && !this.#session) return;
+    await this.#request('update', undefined, { data: changes });
+  }
+
+  /** Reads the list of participants again, where the server does not push it. */
+  refresh() {
+    if (this.protocol !== PROTOCOL) this.#list.refresh();
+  }
+
+  /** Fetches ICE servers for `iceServers`. Concurrent callers wait for the same request; a failed one is repeated. */
+  freshIceServers() {
+    this.#fetchingIce ??= this.#fetchIce().finally(() => (this.#fetchingIce = undefined));
+    return this.#fetchingIce;
+  }
+
+  // ---- connection ----
+
+  get #path() {
+    return `rooms/${encodeURIComponent(this.#room)}`;
+  }
+
+  #open() {
+    this.#forget();
+    const url = new URL(`api/ws/${this.#path}`, this.#server);
+    url.protocol = url.protocol.replace('http', 'ws');
+    // The plain protocol: also send `ice-servers`, and this client keeps its peer connections.
+    url.searchParams.set('notices', '1');
+    if (this.#wasOpen) url.searchParams.set('resume', '1');
+    if (this.#session) {
+      url.searchParams.set('session', this.#session.token);
+      url.searchParams.set('seq', this.#seq);
+    }
+    // The token travels as a subprotocol and not in the query: proxies write addresses to logs.
+    const socket = new WebSocket(url, [PROTOCOL, 'bearer', this.#token]);
+    this.#socket = socket;
+    this.#sentToken = { token: this.#token };
+    this.#deadline = setTimeout(() => socket.close(), TIMEOUT);
+    socket.onopen = () => {
+      if (socket !== this.#socket) return;
+      clearTimeout(this.#deadline);
+      // A server that accepts and then drops the connection must not get another attempt at once.
+      this.#deadline = setTimeout(() => (this.#attempt = 0), STABLE_AFTER);
+      this.protocol = socket.protocol === PROTOCOL ? PROTOCOL : 'plain';
+      if (this.protocol === 'plain') this.#enterPlain(socket);
+    };
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(JSON.parse(data));
+    socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
+  }
+
+  /** The plain protocol has no first frame. */
+  async #enterPlain(socket) {
+    this.#end();
+    this.#knowsStates = false;
+    this.me = userOf(this.#token);
+    const again = this.#wasOpen;
+    this.#wasOpen = true;
+    // A draining server accepts and closes connections; that says nothing about other participants.
+    if (again) return (this.#lasting = setTimeout(() => this.#openPlain(true), LASTS_AFTER));
+    this.#early = [];
+    await this.freshIceServers();
+    if (socket === this.#socket) this.#openPlain(false);
+  }
+
+  #openPlain(again) {
+    clearTimeout(this.#lasting);
+    this.#lasting = undefined;
+    this.#ready = true;
+    this.#announcements.open(again);
+    this.#on.open?.({ again, resumed: false });
+    // The notice of another relay may have been missed.
+    if (again && (this.#ice?.relay !== undefined || !this.#iceTimer)) this.freshIceServers();
+    this.#list.open();
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const frame of early) this.#receive(frame);
+  }
+
+  #welcomed(data) {
+    const again = this.#wasOpen;
+    this.#wasOpen = true;
+    this.#end();
+    this.#session = data.resume;
+    [this.me, this.role, this.info, this.limits] = [data.userId, data.role, data.room, data.limits];
+    const gone = [...this.participants.keys()];
+    this.participants = new Map(data.participants.map((one) => [one.userId, one]));
+    this.#knowsStates = true;
+    this.#useIce(data.iceServers);
+    this.#ready = true;
+    this.#restoreState();
+    this.#on.open?.({ again, resumed: false });
+    for (const id of gone) if (!this.participants.has(id)) this.#on.left?.(id, 'absent');
+    this.#on.roster?.(this.participants);
+  }
+
+  /** A new session begins with the state that the server has by default. */
+  #restoreState() {
+    const { displayName, state } = this.participants.get(this.me) ?? {};
+    const known = { displayName, ...state };
+    const changes = Object.entries(this.#state).filter(([key, value]) => known[key] !== value);
+    if (changes.length > 0) this.send('update', undefined, { data: Object.fromEntries(changes) });
+  }
+
+  #resumed(data) {
+    this.#session = data.resume;
+    this.#ready = true;
+    for (const { frame } of this.#pending.values()) this.#write(frame);
+    this.#on.open?.({ again: true, resumed: true });
+    this.#on.roster?.(this.participants);
+  }
+
+  #closed(code) {
+    this.#forget();
+    this.#socket = undefined;
+    if (FINAL.has(code) || code === TOO_MUCH || !this.#session) this.#end();
+    if (!FINAL.has(code)) return this.#later(code);
+    clearTimeout(this.#iceTimer);
+    this.#iceTimer = undefined;
+    this.#on.closed?.(code);
+  }
+
+  #later(code) {
+    // All clients of a room lose the server at the same moment. The random part keeps them from reconnecting at the
+    // same moment.
+    const ceiling = Math.min(MAX_RETRY_DELAY, 500 * 2 ** this.#attempt++);
+    const wait = (code === TOO_MUCH ? 10_000 : 0) + ceiling / 2 + (Math.random() * ceiling) / 2;
+    this.#retry = setTimeout(() => this.#open(), wait);
+    this.#on.lost?.(wait, code);
+  }
+
+  /** There is no connection. */
+  #forget() {
+    clearTimeout(this.#deadline);
+    clearTimeout(this.#retry);
+    clearTimeout(this.#lasting);
+    this.#retry = this.#lasting = this.#early = this.protocol = undefined;
+    this.#ready = false;
+    this.#list.close();
+    this.#announcements.lost();
+  }
+
+  /** There is no session to resume. */
+  #end() {
+    this.#session = undefined;
+    this.#seq = this.#unseen = 0;
+    for (const { reject } of this.#pending.values()) reject(failure('lost', 'The session has ended'));
+    this.#pending.clear();
+  }
+
+  // ---- frames ----
+
+  #receive(frame) {
+    if (this.#early) return this.#early.push(frame);
+    if (this.#lasting) this.#openPlain(true);
+    if (frame.seq !== undefined && !this.#isNew(frame.seq)) return;
+    const { type, from, data } = frame;
+    switch (type) {
+      case 'welcome':
+        return this.#welcomed(data);
+      case 'resumed':
+        return this.#resumed(data);
+      case 'ack':
+      case 'error':
+        return this.#answered(frame);
+      case 'user-joined':
+        return this.#joined(from, data);
+      case 'participant-updated':
+        this.participants.set(from, { ...this.participants.get(from), ...data });
+        return this.#on.updated?.(this.participants.get(from));
+      case 'user-left':
+        return this.#left(from, data?.reason);
+      case 'offer':
+      case 'answer':
+      case 'ice-candidate':
+        this.#meet(from);
+        if (frame.page) this.#announcements.meet(from);
+        return this.#on.signal?.(frame);
+      case 'message':
+        return this.#on.message?.(from, data);
+      case 'ice-servers':
+        return data ? this.#useIce(data) : this.#renewIce();
+      case 'token-expiring':
+        this.#sentToken.expires = true;
+        return this.#token === this.#sentToken.token ? this.#on.tokenExpiring?.(data.in) : this.#handIn();
+      default:
+        return this.#on.frame?.(frame);
+    }
+  }
+
+  /** A resumed session repeats frames, but none that has arrived. */
+  #isNew(seq) {
+    if (seq <= this.#seq) return false;
+    this.#seq = seq;
+    if (this.#session && ++this.#unseen >= SEEN_AFTER) {
+      this.#unseen = 0;
+      this.#push('seen', undefined, { data: { seq } });
+    }
+    return true;
+  }
+
+  #joined(id, data) {
+    if (data?.page) {
+      this.#announcements.meet(id);
+      return this.#hears(id, data.muted === true);
+    }
+    const known = this.participants.get(id);
+    // In `parlor.v1`, an announcement of another client says nothing new.
+    if (this.protocol === PROTOCOL && !data?.participant) return;
+    this.participants.set(id, data?.participant ?? known ?? unnamed(id));
+    if (this.protocol === 'plain') {
+      this.#list.changed(id);
+      if (!known?.displayName) this.#list.refresh();
+    }
+    this.#on.joined?.(this.participants.get(id));
+  }
+
+  #left(id, reason) {
+    this.participants.delete(id);
+    this.#announcements.forget(id);
+    this.#list.changed(id);
+    this.#on.left?.(id, reason);
+  }
+
+  /** In the plain protocol, a frame may be the first sign of a participant. */
+  #meet(id) {
+    const known = this.participants.get(id);
+    if (this.protocol === PROTOCOL || known?.displayName) return;
+    if (!known) this.participants.set(id, unnamed(id));
+    if (!known) this.#list.changed(id);
+    this.#list.refresh();
+  }
+
+  #useList(list, changed) {
+    for (const [id, reason] of applyList(this.participants, list, changed, this.me)) {
+      this.#announcements.forget(id);
+      this.#on.left?.(id, reason);
+    }
+    this.#on.roster?.(this.participants);
+  }
+
+  /** Another page has announced its state. */
+  #hears(id, muted) {
+    this.#meet(id);
+    const known = this.participants.get(id);
+    if (!known) return;
+    known.state = { ...known.state, muted };
+    this.#on.updated?.(known);
+  }
+
+  #answered({ type, ref, data }) {
+    const pending = this.#pending.get(ref);
+    this.#pending.delete(ref);
+    if (type === 'ack') pending?.resolve();
+    else if (pending) pending.reject(failure(data.code, data.message));
+    else warn(failure(data.code, data.message));
+  }
+
+  /** Sends a frame, again after a resumption. The promise waits for the answer, if the protocol has one. */
+  #request(type, to, fields) {
+    const id = String(++this.#ids);
+    const frame = { ...this.#frame(type, to, fields), id };
+    if (this.protocol === 'plain') return Promise.resolve(this.#push(type, to, fields));
+    if (!this.#ready && !this.#session) return rejected('lost', 'Not connected');
+    if (this.#pending.size >= MAX_PENDING) return rejected('too-many', 'Too many frames without an answer');
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { frame, resolve, reject });
+      if (this.#ready) this.#write(frame);
+    });
+  }
+
+  /** Sends a frame that has no answer. */
+  #push(type, to, fields) {
+    if (this.#ready) this.#write(this.#frame(type, to, fields));
+  }
+
+  #frame(type, to, fields) {
+    const page = type === 'offer' ? PAGE_MARK : undefined;
+    return { type, from: this.me, roomId: this.#room, to, page, ...fields };
+  }
+
+  #write(frame) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(frame));
+  }
+
+  #handIn() {
+    const { expires, token } = this.#sentToken;
+    if (!expires || token === this.#token) return;
+    this.#sentToken = { token: this.#token };
+    this.#request('token', undefined, { data: { token: this.#token } }).catch(warn);
+  }
+
+  // ---- ICE servers and HTTP ----
+
+  /** The ICE servers have changed: the answer to a request from before may not say so. */
+  async #renewIce() {
+    this.#relayLost = true;
+    await this.#fetchingIce;
+    await this.freshIceServers();
+  }
+
+  async #fetchIce() {
+    clearTimeout(this.#iceTimer);
+    try {
+      this.#useIce(await this.#get('GET', `ice-servers?room=${encodeURIComponent(this.#room)}`));
+    } catch (error) {
+      warn(error);
+      this.#fetchIceAfter(this.#relayLost ? 2 : 60);
+    }
+  }
+
+  /** Fetches others before these expire. */
+  #useIce(servers) {
+    this.#ice = servers;
+    this.#relayLost = false;
+    this.#fetchIceAfter(servers.ttl * 0.8);
+    this.#on.iceServers?.(servers);
+  }
+
+  #fetchIceAfter(seconds) {
+    clearTimeout(this.#iceTimer);
+    if (!this.#socket && !this.#retry) return;
+    this.#iceTimer = setTimeout(() => this.freshIceServers(), Math.min(seconds * 1000, 2 ** 31 - 1));
+  }
+
+  async #get(method, path) {
+    const headers = { Authorization: `Bearer ${this.#token}` };
+    const signal = AbortSignal.timeout(TIMEOUT);
+    const response = await fetch(new URL(`api/${path}`, this.#server), { method, headers, signal });
+    const answer = await response.json().catch(() => ({}));
+    if (!response.ok) throw Object.assign(failure(answer.code, answer.detail), { status: response.status });
+    return answer;
+  }
+}
+
+const failure = (code, message) => Object.assign(new Error(message), { code });
+
+const rejected = (code, message) => Promise.reject(failure(code, message));
+
+const warn = (error) => console.warn('parlor:', error);
