@@ -148,7 +148,7 @@ in_a_namespace! {
         }
     }
 
-    fn a_call_goes_on_while_a_page_has_no_websocket() {
+    fn a_call_continues_while_a_page_has_no_websocket() {
         let (daemon, folder) = (Daemon::start(), folder());
         let link = daemon.invite_link();
         let line = Line::to(daemon.http());

@@ -159,7 +159,7 @@ export const unnamed = (userId) => ({ userId, displayName: undefined, connected:
 export const userOf = (token) => JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).sub;
 
 /**
- * Applies a list to the known participants, except to the ids in `changed`, of which later frames have told. Returns
+ * Applies a list to the known participants, except to the ids in `changed`, which later frames are about. Returns
  * who has left, as [id, reason]. A user who is not listed is no participant any more. One without a connection may
  * still be in the call while the server drains.
  */
