@@ -46,6 +46,17 @@ pub enum AdminCommand {
     Server(ServerCommand),
 }
 
+/// The consequence for a command if no server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutServer {
+    /// It fails.
+    Fails,
+    /// It uses the database.
+    UsesDatabase,
+    /// It uses the database, and creates a missing one.
+    CreatesDatabase,
+}
+
 /// Commands about the server as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -140,14 +151,17 @@ impl AdminCommand {
         }
     }
 
-    /// Returns whether the command creates a missing database, because it is useful without one.
+    /// Returns the consequence if no server runs. A command creates a missing database if it is useful without one.
     /// `provisions` says whether a token creates its user.
-    pub fn creates_database(&self, provisions: bool) -> bool {
+    pub fn without_server(&self, provisions: bool) -> WithoutServer {
         match self {
+            _ if self.requires_server() => WithoutServer::Fails,
             AdminCommand::User(UserCommand::Add { .. })
-            | AdminCommand::Room(RoomCommand::Create { .. }) => true,
-            AdminCommand::Token(TokenCommand::Issue(_)) => provisions,
-            _ => false,
+            | AdminCommand::Room(RoomCommand::Create { .. }) => WithoutServer::CreatesDatabase,
+            AdminCommand::Token(TokenCommand::Issue(_)) if provisions => {
+                WithoutServer::CreatesDatabase
+            }
+            _ => WithoutServer::UsesDatabase,
         }
     }
 

@@ -80,15 +80,6 @@ impl OfflineContext {
         })
     }
 
-    fn no_server(&self) -> Failure {
-        let path = self.data_dir.path().display();
-        Failure::new(if self.served {
-            format!("the server that runs in {path} does not answer at its socket")
-        } else {
-            format!("no server is running in {path}: `parlor serve` starts one")
-        })
-    }
-
     fn secret(
         &self,
         configured: &Option<Secret>,
@@ -101,12 +92,25 @@ impl OfflineContext {
     }
 }
 
+/// Says that no server answers. `served` says whether one uses the directory.
+pub(super) fn no_server(data_dir: &Path, served: bool) -> String {
+    let path = data_dir.display();
+    if served {
+        format!("the server that runs in {path} does not answer at its socket")
+    } else {
+        format!("no server is running in {path}: `parlor serve` starts one")
+    }
+}
+
 impl Context {
     /// Returns the running server, for commands that cannot be executed without one.
     pub fn require_server(&self) -> Result<&ServerContext, Failure> {
         match self {
             Context::Running(server) => Ok(server),
-            Context::Offline(offline) => Err(offline.no_server()),
+            Context::Offline(offline) => {
+                let text = no_server(offline.data_dir.path(), offline.served);
+                Err(Failure::new(text))
+            }
         }
     }
 

@@ -36,7 +36,7 @@ pub use client::drain::DrainResult;
 pub use client::{AdminClient, SocketPaths, Target, find};
 pub use command::{
     AdminCommand, Grant, InviteCommand, Lifetime, PasswordFlags, PasswordHash, RoomCommand,
-    ServerCommand, SessionCommand, TokenCommand, TurnCommand, UserCommand,
+    ServerCommand, SessionCommand, TokenCommand, TurnCommand, UserCommand, WithoutServer,
 };
 pub use context::{Context, Reload, ServerContext};
 pub use drain::draining;

@@ -16,9 +16,9 @@ pub(super) fn run(config: Config, command: AdminCommand, json: bool) -> Result<R
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let creates_database = command.creates_database(config.auth.provision_users);
+        let without_server = command.without_server(config.auth.provision_users);
         let paths = SocketPaths::default();
-        let Target { client, remark } = admin::find(config, &paths, creates_database).await?;
+        let Target { client, remark } = admin::find(config, &paths, without_server).await?;
         let requires_server = command.requires_server();
         match send(&client, command).await {
             Ok(mut response) => {

@@ -4,7 +4,9 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::admin::{self, DrainProgress, EXIT_FAILURE, Failure, Lifetime, SocketPaths, Target};
+use crate::admin::{
+    self, DrainProgress, EXIT_FAILURE, Failure, Lifetime, SocketPaths, Target, WithoutServer,
+};
 use crate::config::Config;
 
 use super::output::{print, write_stderr};
@@ -18,7 +20,8 @@ pub(super) fn run(config: Config, time: Lifetime, json: bool) -> Result<ExitCode
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let Target { client, remark } = admin::find(config, &SocketPaths::default(), false).await?;
+        let paths = SocketPaths::default();
+        let Target { client, remark } = admin::find(config, &paths, WithoutServer::Fails).await?;
         let mut display = ProgressDisplay::new(json, time);
         let drained = client.drain(time, |progress| display.show(progress)).await;
         drop(display);

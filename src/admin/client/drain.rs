@@ -135,6 +135,7 @@ mod tests {
     use tokio::net::UnixListener;
 
     use crate::admin::client::{SocketPaths, Target, find};
+    use crate::admin::command::WithoutServer;
     use crate::admin::framing::MAX_REQUEST_BYTES;
     use crate::admin::messages::{DirectoryId, Greeting, Outcome, ServerInfo};
     use crate::admin::socket;
@@ -177,7 +178,8 @@ mod tests {
         });
         let mut config = Config::default();
         config.server.data_dir = Some(root.path().to_owned());
-        let Target { client, .. } = find(config, &SocketPaths::default(), false).await?;
+        let Target { client, .. } =
+            find(config, &SocketPaths::default(), WithoutServer::Fails).await?;
         let result = client.drain(Lifetime::try_from(60).unwrap(), |_| ()).await;
         server.abort();
         result

@@ -7,7 +7,8 @@ use crate::config::Config;
 use crate::data_dir::{self, DataDir, DataDirError};
 
 use super::{AdminClient, RunningServer, connect};
-use crate::admin::context::{Context, OfflineContext};
+use crate::admin::command::WithoutServer;
+use crate::admin::context::{Context, OfflineContext, no_server};
 use crate::admin::failure::Failure;
 use crate::admin::framing::FrameError;
 use crate::admin::messages::{DirectoryId, Greeting, ServerInfo};
@@ -42,11 +43,11 @@ pub struct Target {
 ///
 /// # Errors
 /// There is neither a server nor a directory, or the server rejects this user. Or the directory has no
-/// database, unless the command `creates_database`.
+/// database, unless the command creates it.
 pub async fn find(
     config: Config,
     paths: &SocketPaths,
-    creates_database: bool,
+    without_server: WithoutServer,
 ) -> Result<Target, Failure> {
     let configured = data_dir::configured(&config.server);
     let data_dir = match &configured {
@@ -82,7 +83,7 @@ pub async fn find(
     // directory that does not exist is the better error than a rejection by another server.
     let missing = configured.is_some() && matches!(data_dir.try_exists(), Ok(false));
     let rejection = rejection.filter(|_| !missing);
-    open_database(config, &data_dir, creates_database)
+    open_database(config, &data_dir, without_server)
         .await
         .map_err(|failure| rejection.map_or(failure, Failure::new))
 }
@@ -90,20 +91,31 @@ pub async fn find(
 async fn open_database(
     config: Config,
     data_dir: &Path,
-    creates_database: bool,
+    without_server: WithoutServer,
 ) -> Result<Target, Failure> {
     let existing = DataDir::open(data_dir)?;
     let path = data_dir.display();
     let url = config.store.url.as_ref().map(ToString::to_string);
+    let creates_database = without_server == WithoutServer::CreatesDatabase;
     if !creates_database && url.is_none() && !existing.has_database() {
         return Err(Failure::new(format!(
             "there is no database in {path}: `parlor serve` creates it"
         )));
     }
     let served = existing.is_locked();
-    let context = Context::Offline(Box::new(
-        OfflineContext::open(config, data_dir, served).await?,
-    ));
+    let no_server = no_server(data_dir, served);
+    if without_server == WithoutServer::Fails {
+        return Err(Failure::new(no_server));
+    }
+    let offline = OfflineContext::open(config, data_dir, served).await;
+    let offline = offline.map_err(|mut failure| {
+        // The cause of the failure: a server may have the secret of the database, and this process not.
+        if url.is_some() {
+            failure.problems.insert(0, no_server);
+        }
+        failure
+    })?;
+    let context = Context::Offline(Box::new(offline));
     let place = match url {
         Some(url) => format!("{url}, with the data directory {path}"),
         None => format!("in {path}"),
@@ -221,14 +233,17 @@ mod tests {
         });
         let mut config = Config::default();
         config.server.data_dir = Some(root.path().join("absent"));
-        let failure = find(config.clone(), &paths, true)
+        let failure = find(config.clone(), &paths, WithoutServer::CreatesDatabase)
             .await
             .err()
             .expect("a failure");
         assert!(failure.problems[0].contains("absent"), "{failure:?}");
         // The path exists, and is not a directory.
         fs::write(root.path().join("absent"), "no directory").unwrap();
-        let failure = find(config, &paths, true).await.err().expect("a failure");
+        let failure = find(config, &paths, WithoutServer::CreatesDatabase)
+            .await
+            .err()
+            .expect("a failure");
         assert_eq!(failure.problems, ["not for you"]);
         server.abort();
     }
@@ -240,7 +255,10 @@ mod tests {
         fs::create_dir(&paths.state).unwrap();
         let mut config = Config::default();
         config.server.data_dir = Some(root.path().join("absent"));
-        let failure = find(config, &paths, true).await.err().expect("a failure");
+        let failure = find(config, &paths, WithoutServer::CreatesDatabase)
+            .await
+            .err()
+            .expect("a failure");
         assert!(failure.problems[0].contains("absent"), "{failure:?}");
     }
 }

@@ -43,6 +43,25 @@ fn without_a_server_a_command_uses_the_database_and_says_so() {
 }
 
 #[test]
+fn without_a_server_a_command_that_needs_one_does_not_ask_for_the_database() {
+    let cli = Cli::new().env("PARLOR_STORE__URL", "postgres://parlor@127.0.0.1:1/parlor");
+    fs::create_dir_all(cli.data_dir()).expect("a directory");
+    let (code, said) = stderr(&mut cli.command(&["nodes"]));
+    let directory = cli.data_dir().display();
+    let no_server =
+        format!("error: no server is running in {directory}: `parlor serve` starts one\n");
+    assert_eq!((code, &said), (1, &no_server));
+    // The cause stands before its consequence: the secret of the database may belong to the server alone.
+    let (code, said) = stderr(&mut cli.command(&["user", "list"]));
+    let server =
+        "error: the PostgreSQL server postgres://parlor@127.0.0.1:1/parlor cannot be reached";
+    let rest = said
+        .strip_prefix(&no_server)
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(code == 1 && rest.contains(server), "{said}");
+}
+
+#[test]
 fn without_the_socket_the_server_applies_changes_of_the_database() {
     let daemon = start();
     let mut alice = Guest::enters(&daemon, "lobby", "alice");
