@@ -119,7 +119,27 @@ fn filter(level: LogLevel) -> Targets {
     };
     // Libraries log their internals: only warnings and errors are kept.
     let libraries = level.min(LevelFilter::WARN);
+    // The pool warns of each lost connection. The log already says that the PostgreSQL server cannot be reached.
+    let pool = level.min(LevelFilter::ERROR);
     Targets::new()
         .with_default(libraries)
+        .with_target("deadpool", pool)
         .with_target(env!("CARGO_CRATE_NAME"), level)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn warnings_of_libraries_are_logged_and_those_of_the_pool_are_not() {
+        let filter = filter(LogLevel::Debug);
+        assert!(filter.would_enable("parlor::daemon", &Level::DEBUG));
+        assert!(filter.would_enable("rustls", &Level::WARN));
+        assert!(!filter.would_enable("rustls", &Level::INFO));
+        assert!(filter.would_enable("deadpool.postgres", &Level::ERROR));
+        assert!(!filter.would_enable("deadpool.postgres", &Level::WARN));
+    }
 }
