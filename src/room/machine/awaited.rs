@@ -1,7 +1,7 @@
-//! Members whose node restarts: their users are awaited, and nobody is notified if they return in time.
+//! Members whose node restarts: the room awaits their users, and notifies no client if they return in time.
 //!
-//! The roster knows who knew an awaited user when the connection ended. So a member is closed only when the roster has
-//! recorded that: then the client knows all that happened before, and nothing else.
+//! The roster records which users knew an awaited user when the connection ended. So the room closes a connection only
+//! after that record: until then it delivers every event that the record covers.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use crate::room::roster::{Entry, NodeId, Place, Request, Return};
 use crate::room::{CloseCode, ConnectionId, Departure};
 
 impl Room {
-    /// The users who are awaited because their node restarts, in no order.
+    /// Returns the users whom the room awaits because their node restarts, in no order.
     pub fn awaited_members(&self) -> impl Iterator<Item = (&Arc<str>, &Place)> {
         let members = self.remote.iter().flat_map(|remote| &remote.members);
         let awaited = members.filter(|(_, member)| member.awaited.is_some());
         awaited.map(|(user, member)| (user, &member.place))
     }
 
-    /// Closes all connections because this node restarts: their users are awaited. If the roster is not known, or
-    /// not complete after it was lost, they leave.
+    /// Closes all connections because this node restarts, and asks the roster to await their users. If the node does not
+    /// know the roster, or the roster was lost and is not complete yet, the users leave.
     pub fn suspend_all(&mut self, effects: &mut Vec<Effect>) {
         let Some(remote) = &mut self.remote else {
             return;
@@ -49,7 +49,7 @@ impl Room {
         }
     }
 
-    /// Closes the connections whose suspension the roster may not have recorded: their users leave.
+    /// Closes the connections whose suspension the roster may not have recorded, and lets their users leave.
     pub(super) fn abandon_suspensions(&mut self, effects: &mut Vec<Effect>) {
         let Some(remote) = &mut self.remote else {
             return;
@@ -70,8 +70,8 @@ impl Room {
         }
     }
 
-    /// Notifies the others that a member of this node left. Those who are being suspended learn of it when they
-    /// return, because the roster records it after their suspension.
+    /// Notifies the others that a member of this node left, except members who are being suspended. The roster records
+    /// the departure after their suspension, so they learn of it when they return.
     pub(super) fn notify_departure(
         &mut self,
         gone: &Member,
@@ -87,7 +87,8 @@ impl Room {
         self.notify_suspending(false, &gone.quoted, effects);
     }
 
-    /// Notifies those who know a user that the user left, whose connection ended while it was being resumed.
+    /// Notifies the members who know a user that the user left: the connection that resumed the user's entry has ended
+    /// before it was a member.
     pub(super) fn notify_vain_return(
         &mut self,
         user: &Arc<str>,
@@ -110,8 +111,8 @@ impl Room {
         self.notify(knows, LOST, &quoted(user), effects);
     }
 
-    /// Notifies those who are being suspended of a departure that they were not notified of, because the roster
-    /// recorded another entry of the user before their suspension.
+    /// Notifies members who are being suspended of a departure that `notify_departure` kept from them. The roster
+    /// recorded another entry of the user before their suspension, so it does not report the departure to them.
     pub(super) fn notify_late(&mut self, user: &Arc<str>, effects: &mut Vec<Effect>) {
         if let Some(remote) = &mut self.remote
             && remote.unannounced.remove(user)
@@ -184,7 +185,7 @@ impl Room {
             return;
         }
         self.end_earlier(&user, None, effects);
-        // The members of this node have not heard of the user.
+        // No member of this node was notified of the user.
         let unaware = self.by_user.keys().cloned().collect();
         self.insert_awaited(user, place, Awaited { since, unaware });
     }
@@ -203,7 +204,7 @@ impl Room {
         }
     }
 
-    /// Ends the wait for a user: those who know the user are notified.
+    /// Ends the wait for a user, and notifies the members who know the user.
     pub(super) fn end_awaited(
         &mut self,
         user: &str,
@@ -225,7 +226,7 @@ impl Room {
         }
     }
 
-    /// Notifies those who know a member on another node that the member left.
+    /// Notifies the members who know a member on another node that the latter left.
     pub(super) fn notify_left(&self, user: &str, gone: &RemoteMember, effects: &mut Vec<Effect>) {
         let Some(remote) = &self.remote else { return };
         let knows = |member: &Member| match &gone.awaited {
@@ -238,8 +239,8 @@ impl Room {
         self.notify(knows, LOST, &quoted(user), effects);
     }
 
-    /// Sends a resumed connection the users who left meanwhile, and those whose departure from this node has yet to
-    /// reach the roster.
+    /// Notifies a resumed connection of the users who left meanwhile, also of those whose departure from this node the
+    /// roster has yet to record.
     pub(super) fn replay_departures_since(
         &self,
         connection: ConnectionId,

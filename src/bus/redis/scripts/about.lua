@@ -1,6 +1,6 @@
--- The texts of nodes about themselves. `nodes-version` changes with the list of nodes and with these texts.
+-- The text of each node about itself. `nodes-version` changes with the list of nodes and with these texts.
 
--- For each node: its identifier, whether it drains, and what it says.
+-- For each node: its identifier, whether it drains, and its text.
 local function describe(nodes)
     local all = {}
     for _, node in ipairs(nodes) do

@@ -11,8 +11,8 @@ local function integer(number)
     return string.format('%.0f', number)
 end
 
--- The time of the cluster: it never goes back, also if the clock of a restarted server is behind. Nodes know how
--- late it is, see `register.lua`.
+-- The time of the cluster. It never goes back, even if the clock of a restarted server is behind: nodes report the
+-- time that they know (`register.lua`).
 local function cluster_time()
     return now() + tonumber(redis.call('GET', PREFIX .. 'ahead') or '0')
 end

@@ -24,8 +24,8 @@ if earlier and is_live(earlier.node) then
     redis.call('HSET', roster.key, 'x:' .. user, table.concat(times, ' '))
 end
 local is_first = not contains(roster.receivers, NODE)
--- What the other nodes must know of a user who was awaited: f, whether the connection resumes, x, those who do not
--- know the user, and d, those who left meanwhile.
+-- The other nodes need this about a user who was awaited: f, whether the connection resumes; x, the users who do not
+-- know the user; d, the users who left meanwhile.
 local more = {}
 local awaited = roster.get_awaited(user)
 if awaited then

@@ -1,4 +1,4 @@
--- Refuses a node of another world, and an evicted node: the beginning of every script of a registered node.
+-- The beginning of every script of a registered node: refuses a node of another world, and an evicted node.
 -- ARGV: prefix, world, node.
 local WORLD, NODE = ARGV[2], ARGV[3]
 

@@ -1,7 +1,7 @@
 -- Tells which users rosters list or await.
 -- ARGV[4..]: microseconds, then room and user of each.
--- Returns a digit for each, 1 if the user is listed; or '' while that is not known: in a world that is younger than
--- these microseconds, or before all nodes have restated their rooms.
+-- Returns a digit for each: 1 if the user is listed. Returns '' while that is not known: until the world is older than
+-- these microseconds, and until all nodes have restated their rooms.
 local since = tonumber(redis.call('GET', PREFIX .. 'world-since') or '0')
 if now() - since < tonumber(ARGV[4]) then
     return ''

@@ -1,9 +1,9 @@
 -- Places a room on a relay node, unless it is placed on a live one. A draining node keeps the rooms that it has, and
--- so does a node that has returned under a new identifier, or has announced that.
--- ARGV[4..]: room; seconds until it may be placed anew; 1 if nodes that are not listed may live, since Redis has lost
--- its data; the node where the caller knows the room, or ''; then nodes, the preferred one first.
--- Returns the room's relay node: where it is or was, else the first that lives and does not drain, else the first that
--- lives; else ''.
+-- so does a node that has returned under a new identifier, or has announced its return.
+-- ARGV[4..]: room; seconds until it may be placed anew; 1 if Redis has lost its data, so that nodes that
+-- are not listed may live; the relay node that the caller remembers, or ''; then nodes, the preferred one first.
+-- Returns the room's relay node: the present or remembered one, else the first that lives and does not drain, else the
+-- first that lives, else ''.
 local key, believes, known = PREFIX .. 'q:' .. ARGV[4], ARGV[6] == '1', ARGV[7]
 local function name(node)
     return string.match(node, '^(.*)%.') or node

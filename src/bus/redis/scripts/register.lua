@@ -1,12 +1,12 @@
--- Registers a node with an empty inbox. Makes a new world if there is none, or if the server has restarted or
--- another one took its place, because the last changes may be lost then.
+-- Registers a node with an empty inbox. Makes a new world if there is none. Also makes one if the server has restarted,
+-- or another server took its place: then the last changes may be lost.
 -- ARGV: prefix, the server's run id, node, a new world's name, the number of the node's last command,
--- the lease in ms, what the node says about itself, the number of the registration, whether it drains,
+-- the lease in ms, the text of the node about itself, the number of the registration, whether it drains,
 -- and the time of the cluster as the node knows it, or 0.
 -- Returns the world, the nodes that have restated all their rooms in it, and the time of the cluster.
 local RUN, NODE = ARGV[2], ARGV[3]
 
--- Removes what an earlier world has of a node. Its rosters are removed later, in steps: they are many.
+-- Removes the keys of a node in an earlier world. `clean.lua` removes the rosters later, in steps, as they are many.
 local function retire(node)
     local rooms, name = PREFIX .. 'nr:' .. node, ARGV[4] .. ':' .. node
     if redis.call('EXISTS', rooms) == 1 then
@@ -31,7 +31,7 @@ if not world or string.match(world, ' (%S+)$') ~= RUN then
 end
 local earlier = redis.call('HGET', PREFIX .. 'h:' .. NODE, 'g')
 if earlier and tonumber(earlier) >= tonumber(ARGV[8]) then
-    -- It was sent on an earlier connection, and comes after the one that counts.
+    -- The node sent it on an earlier connection, and it arrives after the later one, which counts.
     return 'LATE'
 end
 redis.call('DEL', PREFIX .. 'i:' .. NODE, PREFIX .. 'h:' .. NODE, PREFIX .. 'nr:' .. NODE)

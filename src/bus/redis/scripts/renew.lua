@@ -1,6 +1,6 @@
--- Renews the lease, and removes what the node has read from its inbox.
--- ARGV[4..]: the lease in ms, the id of the last entry that was read, whether the node drains, what it says about
--- itself, the version of the list of nodes that it knows.
+-- Renews the lease, and removes the entries that the node has read from its inbox.
+-- ARGV[4..]: the lease in ms, the id of the last entry that was read, whether the node drains, its text
+-- about itself, the version of the list of nodes that it knows.
 -- Returns the number of entries up to that id that ever were in the inbox; the nodes whose lease has ended; those
 -- whose eviction has begun; the lists of rooms of earlier worlds; the number of entries after that id; the time
 -- of the cluster; the version of the list of nodes; and the list, if the node knows another version.
@@ -9,7 +9,7 @@ local time, position = now(), ARGV[5]
 redis.call('ZADD', nodes, integer(time + ARGV[4] * 1000), NODE)
 redis.call('XTRIM', inbox, 'MINID', position)
 if redis.call('EXISTS', inbox) == 0 then
-    -- The server dropped it: nothing tells what was in it.
+    -- The server dropped the inbox: its contents are unknown.
     redis.call('ZREM', nodes, NODE)
     redis.call('SADD', PREFIX .. 'evicting', NODE)
     redis.call('INCR', PREFIX .. 'nodes-version')

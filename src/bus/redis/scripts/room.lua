@@ -1,8 +1,8 @@
 -- The roster of a room: reads it, changes it, and sends the change to every node with members.
 -- Keys: r:{room} has w (world), s (number of the last event), a (newest age), u:{user} = node connection age,
 -- x:{user} = times of replacements; m:{room} counts the members of each node; nr:{node} lists its rooms.
--- v:{room} has the awaited members, whose node restarts: {user} = "node connection age until since", then the users who know
--- the member, then the users whom the member knew and who left meanwhile, each on a line. r:{room} counts them as v.
+-- v:{room} has the awaited members, whose node restarts. {user} = "node connection age until since", then on a line each
+-- the users who know the member, and the users whom the member knew and who left meanwhile. r:{room} has their number as v.
 
 local function words(text)
     local list = {}
@@ -37,7 +37,7 @@ local function roster_of(room)
         self.receivers = redis.call('HKEYS', self.counts)
     end
 
-    -- Removes the roster if nobody is left. If somebody is awaited, it stays for a while.
+    -- Removes the roster if it lists no user. While it awaits one, it stays for a while.
     function self.close()
         if redis.call('EXISTS', self.counts) == 1 then
             return
@@ -161,8 +161,8 @@ local function roster_of(room)
         end
     end
 
-    -- Lines of "user node connection age", of one node or of all. With those of all come the awaited members, with the
-    -- age since when they are awaited.
+    -- Lines of "user node connection age", of one node or of all. The lines of all nodes also have the awaited members,
+    -- each with the age since which the roster awaits it.
     function self.lines(node)
         return self.lines_of(redis.call('HGETALL', self.key), node)
     end

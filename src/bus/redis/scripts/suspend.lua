@@ -1,4 +1,4 @@
--- Removes a connection whose node restarts. The user is awaited for a while, and nobody is notified.
+-- Removes a connection whose node restarts. The roster awaits the user for a while, and no client is notified.
 -- ARGV[5..]: room, user, connection, for how many microseconds.
 local roster = roster_of(ARGV[5])
 local user, connection = ARGV[6], ARGV[7]
