@@ -39,41 +39,31 @@ trait Process {
     fn resume(&self);
 }
 
-impl Process for redis::Server {
-    fn kill(&self) {
-        self.kill();
-    }
+/// Implements the trait by the methods of the same names.
+macro_rules! process {
+    ($server:ty) => {
+        impl Process for $server {
+            fn kill(&self) {
+                self.kill();
+            }
 
-    fn restart(&self) {
-        self.restart();
-    }
+            fn restart(&self) {
+                self.restart();
+            }
 
-    fn freeze(&self) {
-        self.freeze();
-    }
+            fn freeze(&self) {
+                self.freeze();
+            }
 
-    fn resume(&self) {
-        self.resume();
-    }
+            fn resume(&self) {
+                self.resume();
+            }
+        }
+    };
 }
 
-impl Process for postgres::Server {
-    fn kill(&self) {
-        self.kill();
-    }
-
-    fn restart(&self) {
-        self.restart();
-    }
-
-    fn freeze(&self) {
-        self.freeze();
-    }
-
-    fn resume(&self) {
-        self.resume();
-    }
-}
+process!(redis::Server);
+process!(postgres::Server);
 
 struct Node {
     /// Not there only while it is replaced.
