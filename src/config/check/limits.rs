@@ -96,12 +96,6 @@ pub(super) fn amounts(config: &Config, violations: &mut Violations) {
         &["signaling.max_message"],
         format!("must be at least signaling.max_message ({message}), or that message does not fit"),
     );
-    violations.require_with(
-        signaling.resume_buffer <= queue,
-        "signaling.resume_buffer",
-        &["signaling.max_queue"],
-        format!("must be at most signaling.max_queue ({queue}), which the missed frames pass"),
-    );
     let burst = signaling.byte_burst;
     violations.require_with(
         burst == 0 || signaling.byte_rate == 0 || (message..queue).contains(&burst),

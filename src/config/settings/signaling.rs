@@ -72,4 +72,9 @@ impl Signaling {
             burst => burst,
         }
     }
+
+    /// The effective limit of the frames that are kept for one session: they pass its queue when it is resumed.
+    pub fn resume_buffer(&self) -> usize {
+        self.resume_buffer.min(self.max_queue)
+    }
 }

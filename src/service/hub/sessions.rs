@@ -17,7 +17,7 @@ impl Hub {
     pub fn session_outbox(&self, settings: &Signaling, accepts_notices: bool) -> Arc<Outbox> {
         let outbox = Outbox::new(settings.max_queue).with_notices(accepts_notices);
         let session = Session::new(random_secret());
-        outbox.with_session(session, settings.resume_buffer, self.sessions.memory())
+        outbox.with_session(session, settings.resume_buffer(), self.sessions.memory())
     }
 
     /// Continues a session on another connection, whose frames go to `outbox`. `None` if it cannot be resumed: the
