@@ -63,6 +63,8 @@ pub(super) struct Connection<S> {
     max_replies: usize,
     /// Whether the client speaks `parlor.v1`.
     is_extended: bool,
+    /// The number of the last frame before the last ping.
+    pinged_seq: u64,
     /// The code of the client's close frame; 1005 if it has none (RFC 6455 section 7.4.1).
     client_code: u16,
 }
@@ -114,6 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             timer: Box::pin(tokio::time::sleep_until(next_deadline)),
             max_replies: settings.max_queue,
             is_extended,
+            pinged_seq: 0,
             client_code: NO_CODE,
         }
     }
@@ -232,6 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match self.outbox.last_seq() {
             None => self.socket.get_mut().ping(&number),
             Some(seq) => {
+                self.pinged_seq = seq;
                 let payload = [&number[..], &seq.to_be_bytes()].concat();
                 self.socket.get_mut().ping(&payload);
             }
@@ -240,17 +244,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether the payload belongs to the outstanding ping.
     fn on_pong(&mut self, payload: &[u8]) -> bool {
-        let (number, seq) = match payload.split_at_checked(PING_NUMBER_BYTES) {
-            Some((number, seq)) if self.is_extended => (number, seq.try_into().ok()),
-            _ => (payload, None),
+        let number = match payload.get(..PING_NUMBER_BYTES) {
+            Some(number) if self.is_extended => number,
+            _ => payload,
         };
         if !self.heartbeat.on_pong(number) {
             return false;
         }
         self.set_timer();
-        if let Some(seq) = seq {
+        if self.is_extended {
             self.outbox.confirm();
-            let within = self.outbox.acknowledge(u64::from_be_bytes(seq));
+            // The number of the ping and not that of the pong: a client that acknowledges nothing would get one ping
+            // after the other.
+            let within = self.outbox.acknowledge(self.pinged_seq);
             if let Some(within) = within {
                 self.hasten_ping(within);
             }

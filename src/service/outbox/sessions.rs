@@ -53,7 +53,9 @@ impl Outbox {
     /// The number of the last frame that was taken; `None` for a plain connection.
     pub fn last_seq(&self) -> Option<u64> {
         let state = self.locked();
-        state.session.as_ref().map(|queue| queue.session.last())
+        let queue = state.session.as_ref()?;
+        // The missed frames have numbers, but are sent again first.
+        Some(queue.session.last() - queue.missed.len() as u64)
     }
 
     /// Forgets frames that the client has received. Returns the time until it has to acknowledge later ones.

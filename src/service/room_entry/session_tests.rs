@@ -97,9 +97,12 @@ impl Simulation {
             }
             Step::Read(user, frames) => self.read(user, frames),
             Step::Acknowledge(user) => {
+                // A ping behind the frames that were sent, and its pong.
                 let client = &self.clients[user];
                 if let (Some((_, outbox)), Some((_, seq))) = (&client.connection, &client.session) {
-                    outbox.acknowledge(*seq);
+                    let pinged = outbox.last_seq().unwrap_or_default();
+                    assert!(pinged <= *seq, "frames are acknowledged that were not sent");
+                    outbox.acknowledge(pinged);
                 }
             }
             Step::Cut(user, frames) => self.cut(user, frames),
