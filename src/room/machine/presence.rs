@@ -80,11 +80,7 @@ impl Room {
         if name.is_some_and(|name| !is_valid_name(name)) {
             return Err(DropReason::BadName);
         }
-        let name = name.map(|name| self.unique_name(connection, name));
-        let Some(member) = self.members.get_mut(&connection) else {
-            return Ok(());
-        };
-        let Some(extended) = &mut member.extended else {
+        let Some(extended) = self.extended_of(connection) else {
             return Ok(());
         };
         let updates = Limit::every(UPDATE_INTERVAL, UPDATE_BURST);
@@ -94,6 +90,14 @@ impl Room {
         if !is_within {
             return Err(DropReason::RateLimited);
         }
+        // After the limits: it compares the names of all members.
+        let name = name.map(|name| self.unique_name(connection, name));
+        let Some(member) = self.members.get_mut(&connection) else {
+            return Ok(());
+        };
+        let Some(extended) = &mut member.extended else {
+            return Ok(());
+        };
         let before = extended.state;
         extended.state.muted = update.muted.unwrap_or(before.muted);
         extended.state.hand_raised = update.hand_raised.unwrap_or(before.hand_raised);
