@@ -1,7 +1,8 @@
 //! Decides which rooms a caller may see. Permission is checked before existence: a room that a caller
 //! may not see gives the same response as one that does not exist.
 
-use super::errors::{banned, no_such_room, not_for_this_room, room_closed};
+use super::errors::{banned, kicked, no_such_room, not_for_this_room, room_closed};
+use crate::clock;
 use crate::http::Error;
 use crate::service::{Caller, RoomAccess};
 use crate::storage::{Removal, Room};
@@ -44,6 +45,14 @@ pub(super) fn open_room(access: &RoomAccess, id: &str) -> Result<Room, Error> {
     match room.closed_at {
         Some(_) => Err(room_closed()),
         None => Ok(room),
+    }
+}
+
+/// Rejects a moderator who was kicked, until the cooldown is over: the role outlives the membership.
+pub(super) fn require_not_kicked(access: &RoomAccess) -> Result<(), Error> {
+    match access.removal {
+        Some(Removal::Kicked { until }) => Err(kicked(until.saturating_sub(clock::now().unix))),
+        Some(Removal::Banned { .. }) | None => Ok(()),
     }
 }
 

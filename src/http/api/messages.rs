@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 
-use super::access::{open_room, visible_room};
+use super::access::{open_room, require_not_kicked, visible_room};
 use super::errors::{not_a_participant, room_closed, too_many_requests};
 use super::parameters::{page_size, require_json};
 use crate::clock;
@@ -73,6 +73,7 @@ pub(super) async fn delete(request: Request) -> Result<Response, Error> {
     if room.closed_at.is_some() && !access.caller.manages(&room) {
         return Err(room_closed());
     }
+    require_not_kicked(&access)?;
     // Ids begin at 1: text that is not a number names no message.
     let message = request.param("message").parse().unwrap_or(0);
     request.app.delete_message(&access, &room, message).await?;

@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json as value};
 
-use super::access::open_room;
-use super::errors::{banned, kicked, no_such_room, room_closed, too_many_requests};
+use super::access::{open_room, require_not_kicked};
+use super::errors::{no_such_room, room_closed, too_many_requests};
 use super::membership::run_detached;
 use super::parameters::{is_json, page_size, require_json};
 use super::rooms::one_with_presence;
@@ -14,9 +14,7 @@ use crate::clock;
 use crate::http::request::read_object;
 use crate::http::{Error, Request, Response, json};
 use crate::service::{Act, Actor, BanRequest, ModerationError, Refusal, check_act};
-use crate::storage::{
-    AuditEntry, Ban, BanError, BanOutcome, NewRole, Removal, RoleError, Room, User, utc,
-};
+use crate::storage::{AuditEntry, Ban, BanError, BanOutcome, NewRole, RoleError, Room, User, utc};
 
 /// Audit entries on one page.
 const DEFAULT_PAGE_SIZE: u32 = 50;
@@ -246,12 +244,8 @@ async fn actor(request: &Request) -> Result<(Actor, Room), Error> {
     let id = request.param("room");
     let access = request.access(id).await?;
     let room = open_room(&access, id)?;
-    // Also a kicked moderator waits for the end of the cooldown.
-    match access.removal {
-        Some(Removal::Banned { until }) => Err(banned(until)),
-        Some(Removal::Kicked { until }) => Err(kicked(until.saturating_sub(clock::now().unix))),
-        None => Ok((access.actor(&room), room)),
-    }
+    require_not_kicked(&access)?;
+    Ok((access.actor(&room), room))
 }
 
 /// The caller, if they may do this to somebody in the room, and not too often.

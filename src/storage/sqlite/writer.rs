@@ -205,8 +205,9 @@ impl Writer {
                 let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
                 self.connection.query_row(sql, (), |_| Ok(()))
             });
+        let restored = self.connection.busy_timeout(BUSY_TIMEOUT);
         emptied
-            .and_then(|()| self.connection.busy_timeout(BUSY_TIMEOUT))
+            .and(restored)
             .map_err(|error| store_error(&self.path, &error))
     }
 

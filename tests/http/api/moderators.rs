@@ -176,6 +176,8 @@ fn moderators_act_on_members_and_guests_alone_and_nobody_on_themselves() {
     let max = room.fixture.bearer(&other_id);
     let lock = max.post(&room.path("/lock"));
     assert_eq!(refused(&lock), is(403, "kicked"));
+    let delete = max.send("DELETE", &room.path("/messages/1"), &[], b"");
+    assert_eq!(refused(&delete), is(403, "kicked"));
 }
 
 #[test]
