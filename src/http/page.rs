@@ -46,6 +46,11 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         File::new("/assets/api.js", JS, include_bytes!("page/api.js")),
         File::new("/assets/client.js", JS, include_bytes!("page/client.js")),
         File::new(
+            "/assets/client_pending.js",
+            JS,
+            include_bytes!("page/client_pending.js"),
+        ),
+        File::new(
             "/assets/client_plain.js",
             JS,
             include_bytes!("page/client_plain.js"),

@@ -31,6 +31,9 @@ in_a_namespace! {
         ada.ask(&format!("client.message('for you', {grace_id})"));
         let absent = ada.ask("client.message('for nobody', 'nobody').catch((error) => error.code)");
         assert_eq!(absent, "not-connected");
+        // The server would close the connection, and again after each resumption.
+        let large = "client.message('x'.repeat(client.limits.maxMessageBytes)).catch((error) => error.code)";
+        assert_eq!(ada.ask(large), "too-large");
         grace.wait("for both messages", "events('message').length === 2");
         let messages = json!([[ada_id, {"slide": 7}], [ada_id, "for you"]]);
         assert_eq!(grace.ask("calls('message')"), messages);
@@ -100,6 +103,15 @@ in_a_namespace! {
 
         let refused = ada.ask("client.message('no such frame').catch((error) => error.code)");
         assert_eq!(refused, "plain-protocol");
+        // In the plain protocol, another client may send anything in an announcement.
+        let forged = json!({"userId": grace_id, "displayName": "Eve", "role": "owner"});
+        ada.ask(&format!(
+            "client.send('user-joined', undefined, {{ data: {{ participant: {forged} }}, seq: 1e308 }})"
+        ));
+        grace.wait("for the announcement", "events('joined').length === 1");
+        let joined = "events('joined').map(({ userId, displayName }) => [userId, displayName])";
+        assert_eq!(grace.ask(joined), json!([[ada_id, "Ada"]]));
+        assert_eq!(grace.ask("names()"), json!(["Ada", "Grace"]));
         ada.ask("client.update({ muted: true })");
         let muted = format!("client.participants.get({ada_id}).state?.muted === true");
         grace.wait("to see that Ada is muted", &muted);

@@ -47,12 +47,12 @@ fn pages_of_allowed_origins_may_import_the_client() {
         let daemon = builder.start();
         let client = Client::new(daemon.http());
         let origin = [("Origin", "https://app.example")];
-        let [client, plain] = ["/assets/client.js", "/assets/client_plain.js"].map(|path| {
-            let answer = client.send("GET", path, &origin, b"");
+        let [client, plain, pending] = ["client", "client_plain", "client_pending"].map(|name| {
+            let answer = client.send("GET", &format!("/assets/{name}.js"), &origin, b"");
             let allowed = answer.header("access-control-allow-origin");
             (answer.status, allowed.map(str::to_owned))
         });
-        assert_eq!(client, plain);
+        assert_eq!([&plain, &pending], [&client; 2]);
         client
     };
     let listed = |list| Builder::new().env("PARLOR_HTTP__ALLOWED_ORIGINS", list);

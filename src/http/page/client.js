@@ -30,6 +30,7 @@
 // A participant is { userId, displayName, role, connected, joinedAt, state: { muted, handRaised } }. The plain
 // protocol has no `role`, and no `handRaised` of others.
 
+import { Pending, failure, rejected, warn } from './client_pending.js';
 import { Announcements, List, PAGE_MARK, applyList, unnamed, userOf } from './client_plain.js';
 
 /** Close codes after which the client does not reconnect by itself. */
@@ -39,14 +40,14 @@ export const RESTARTING = 1012;
 const PROTOCOL = 'parlor.v1';
 const FINAL = new Set(Object.values(CLOSED));
 const TOO_MUCH = 4008;
+/** The server keeps the session after these, but a frame that caused one of them would cause it again. */
+const BAD_FRAME = new Set([1002, 1007, 1009]);
 const MAX_RETRY_DELAY = 30_000;
 const STABLE_AFTER = 10_000;
 /** In the plain protocol, a reconnect counts once the connection has lasted this long, or a frame has arrived. */
 const LASTS_AFTER = 1_000;
 /** On a network that drops all packets, an attempt would hang for minutes. */
 const TIMEOUT = 15_000;
-/** Frames without an answer. The server remembers as many ids. */
-const MAX_PENDING = 256;
 /** Received frames until they are acknowledged, beside the pongs of the browser. */
 const SEEN_AFTER = 32;
 
@@ -63,8 +64,9 @@ export class Client {
   #sentToken; // the token of this connection
   #session; // { token, within }: what resumes the session, if the server keeps one
   #seq = 0; // of the last frame
-  #unseen = 0; #ids = 0; // frames to acknowledge, and ids so far
-  #pending = new Map(); // id → { frame, resolve, reject }: without an answer
+  #unseen = 0; // frames to acknowledge
+  #pending = new Pending();
+  #runs = 0; // counts calls of close()
   #state = {}; // what update() has set
   #ready = false; // whether frames may be sent
   #knowsStates = false; // whether the server distributes states
@@ -95,8 +97,9 @@ export class Client {
   /** Joins the room and connects. An error has the `status` and the `code` of the HTTP API. */
   async join(token) {
     this.#token = token;
+    const runs = this.#runs;
     await this.#get('POST', `${this.#path}/join`);
-    this.connect(token);
+    if (runs === this.#runs) this.connect(token);
   }
 
   /** Connects a user who has joined. */
@@ -121,6 +124,7 @@ export class Client {
 
   /** Ends the session. The membership stays, see leave(). */
   close() {
+    this.#runs++;
     this.#forget();
     this.#end();
     clearTimeout(this.#iceTimer);
@@ -265,7 +269,9 @@ export class Client {
   #resumed(data) {
     this.#session = data.resume;
     this.#ready = true;
-    for (const { frame } of this.#pending.values()) this.#write(frame);
+    for (const text of this.#pending.texts) this.#write(text);
+    // From now on only the new token resumes the session: an earlier attempt that arrives late ends nothing.
+    this.#push('seen', undefined, { data: { seq: this.#seq } });
     this.#on.open?.({ again: true, resumed: true });
     this.#on.roster?.(this.participants);
   }
@@ -273,7 +279,7 @@ export class Client {
   #closed(code) {
     this.#forget();
     this.#socket = undefined;
-    if (FINAL.has(code) || code === TOO_MUCH || !this.#session) this.#end();
+    if (FINAL.has(code) || BAD_FRAME.has(code) || code === TOO_MUCH || !this.#session) this.#end();
     if (!FINAL.has(code)) return this.#later(code);
     clearTimeout(this.#iceTimer);
     this.#iceTimer = undefined;
@@ -283,6 +289,7 @@ export class Client {
   #later(code) {
     // All clients of a room lose the server at the same moment. The random part keeps them from reconnecting at the
     // same moment.
+    clearTimeout(this.#retry);
     const ceiling = Math.min(MAX_RETRY_DELAY, 500 * 2 ** this.#attempt++);
     const wait = (code === TOO_MUCH ? 10_000 : 0) + ceiling / 2 + (Math.random() * ceiling) / 2;
     this.#retry = setTimeout(() => this.#open(), wait);
@@ -304,8 +311,7 @@ export class Client {
   #end() {
     this.#session = undefined;
     this.#seq = this.#unseen = 0;
-    for (const { reject } of this.#pending.values()) reject(failure('lost', 'The session has ended'));
-    this.#pending.clear();
+    this.#pending.end();
   }
 
   // ---- frames ----
@@ -313,7 +319,7 @@ export class Client {
   #receive(frame) {
     if (this.#early) return this.#early.push(frame);
     if (this.#lasting) this.#openPlain(true);
-    if (frame.seq !== undefined && !this.#isNew(frame.seq)) return;
+    if (this.protocol === PROTOCOL && frame.seq !== undefined && !this.#isNew(frame.seq)) return;
     const { type, from, data } = frame;
     switch (type) {
       case 'welcome':
@@ -322,7 +328,7 @@ export class Client {
         return this.#resumed(data);
       case 'ack':
       case 'error':
-        return this.#answered(frame);
+        return this.#pending.answer(frame);
       case 'user-joined':
         return this.#joined(from, data);
       case 'participant-updated':
@@ -365,9 +371,10 @@ export class Client {
       return this.#hears(id, data.muted === true);
     }
     const known = this.participants.get(id);
-    // In `parlor.v1`, an announcement of another client says nothing new.
-    if (this.protocol === PROTOCOL && !data?.participant) return;
-    this.participants.set(id, data?.participant ?? known ?? unnamed(id));
+    // Only in `parlor.v1` it is the server's. An announcement of another client says nothing new there.
+    const participant = this.protocol === PROTOCOL ? data?.participant : (known ?? unnamed(id));
+    if (!participant) return;
+    this.participants.set(id, participant);
     if (this.protocol === 'plain') {
       this.#list.changed(id);
       if (!known?.displayName) this.#list.refresh();
@@ -408,30 +415,16 @@ export class Client {
     this.#on.updated?.(known);
   }
 
-  #answered({ type, ref, data }) {
-    const pending = this.#pending.get(ref);
-    this.#pending.delete(ref);
-    if (type === 'ack') pending?.resolve();
-    else if (pending) pending.reject(failure(data.code, data.message));
-    else warn(failure(data.code, data.message));
-  }
-
   /** Sends a frame, again after a resumption. The promise waits for the answer, if the protocol has one. */
   #request(type, to, fields) {
-    const id = String(++this.#ids);
-    const frame = { ...this.#frame(type, to, fields), id };
     if (this.protocol === 'plain') return Promise.resolve(this.#push(type, to, fields));
     if (!this.#ready && !this.#session) return rejected('lost', 'Not connected');
-    if (this.#pending.size >= MAX_PENDING) return rejected('too-many', 'Too many frames without an answer');
-    return new Promise((resolve, reject) => {
-      this.#pending.set(id, { frame, resolve, reject });
-      if (this.#ready) this.#write(frame);
-    });
+    return this.#pending.add(this.#frame(type, to, fields), this.limits, (text) => this.#ready && this.#write(text));
   }
 
   /** Sends a frame that has no answer. */
   #push(type, to, fields) {
-    if (this.#ready) this.#write(this.#frame(type, to, fields));
+    if (this.#ready) this.#write(JSON.stringify(this.#frame(type, to, fields)));
   }
 
   #frame(type, to, fields) {
@@ -439,8 +432,8 @@ export class Client {
     return { type, from: this.me, roomId: this.#room, to, page, ...fields };
   }
 
-  #write(frame) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(frame));
+  #write(text) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(text);
   }
 
   #handIn() {
@@ -492,9 +485,3 @@ export class Client {
     return answer;
   }
 }
-
-const failure = (code, message) => Object.assign(new Error(message), { code });
-
-const rejected = (code, message) => Promise.reject(failure(code, message));
-
-const warn = (error) => console.warn('parlor:', error);
