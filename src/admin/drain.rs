@@ -40,7 +40,7 @@ pub(super) fn begin(context: &Context, limit: Duration) -> Result<Response, Fail
     Ok(Response::new(json, text))
 }
 
-/// Says what is left of a drain, and how long it may still take.
+/// Describes a drain: open connections and relays, and the longest time that it may still take.
 pub fn draining(connections: u64, relays: u64, left: Duration) -> String {
     let connections = counted(connections, "connection");
     let relays = counted(relays, "relay");

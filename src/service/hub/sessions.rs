@@ -48,7 +48,7 @@ impl Hub {
         })
     }
 
-    /// Records the role of a user who may be connected.
+    /// Records a changed role of a user. Does nothing if the user is not connected.
     pub(in crate::service) fn set_role(&self, room: &str, user: &str, role: Role) {
         self.with_room(room, |entry| {
             entry.room.set_role(user, role, &mut entry.effects);

@@ -58,7 +58,7 @@ impl App {
         Ok((target, left, ended))
     }
 
-    /// Bans somebody who is or was in the room, or may enter it as a guest. Returns them as they were.
+    /// Bans a present or former participant, or a guest of the room. Returns the user from before the ban.
     pub async fn ban_by(
         &self,
         actor: &Actor,

@@ -40,6 +40,19 @@ impl Fixture {
         (fixture, alice)
     }
 
+    /// [`Fixture::with_alice_and_bob`] after the roster was lost, and restated by this node alone.
+    fn with_bob_unconfirmed() -> Fixture {
+        let (mut fixture, _) = Fixture::with_alice_and_bob();
+        fixture.room.roster_lost();
+        fixture.room.restate();
+        fixture.apply(RosterEvent::Snapshot {
+            seq: 90,
+            number: 1,
+            roster: vec![entry("alice", "here", 1, 20)],
+        });
+        fixture
+    }
+
     fn apply(&mut self, event: RosterEvent) {
         self.effects.clear();
         self.room.apply(event, &mut self.effects);
@@ -273,14 +286,7 @@ fn a_missing_event_makes_the_room_restate_its_members() {
 
 #[test]
 fn members_of_a_lost_roster_stay_until_their_node_restates_them() {
-    let (mut fixture, _) = Fixture::with_alice_and_bob();
-    fixture.room.roster_lost();
-    fixture.room.restate();
-    fixture.apply(RosterEvent::Snapshot {
-        seq: 90,
-        number: 1,
-        roster: vec![entry("alice", "here", 1, 20)],
-    });
+    let mut fixture = Fixture::with_bob_unconfirmed();
     assert_eq!(fixture.messages(), [""; 0]);
     fixture.apply(RosterEvent::Restated {
         seq: 91,
@@ -306,14 +312,7 @@ fn members_of_a_lost_roster_stay_until_their_node_restates_them() {
 
 #[test]
 fn a_member_of_a_lost_roster_leaves_when_its_node_restates_others_alone() {
-    let (mut fixture, _) = Fixture::with_alice_and_bob();
-    fixture.room.roster_lost();
-    fixture.room.restate();
-    fixture.apply(RosterEvent::Snapshot {
-        seq: 90,
-        number: 1,
-        roster: vec![entry("alice", "here", 1, 20)],
-    });
+    let mut fixture = Fixture::with_bob_unconfirmed();
     fixture.apply(RosterEvent::Restated {
         seq: 91,
         node: "there".into(),
@@ -328,14 +327,7 @@ fn a_member_of_a_lost_roster_leaves_when_its_node_restates_others_alone() {
 
 #[test]
 fn a_member_of_a_lost_roster_leaves_when_its_node_has_restated_all_rooms() {
-    let (mut fixture, _) = Fixture::with_alice_and_bob();
-    fixture.room.roster_lost();
-    fixture.room.restate();
-    fixture.apply(RosterEvent::Snapshot {
-        seq: 90,
-        number: 1,
-        roster: vec![entry("alice", "here", 1, 20)],
-    });
+    let mut fixture = Fixture::with_bob_unconfirmed();
     for (node, expected) in [("far", &[][..]), ("there", &["user-left bob to 1"])] {
         let is_restated = |one: &NodeId| **one == *node;
         fixture
