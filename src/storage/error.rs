@@ -84,6 +84,11 @@ pub enum StoreError {
          with the settings of that store"
     )]
     UnfinishedCopy { database: String, origin: String },
+    #[error(
+        "the database {server} was not migrated to schema {schema}: other sessions kept its tables locked; end their \
+         transactions (`pg_stat_activity` lists them), and start parlor again"
+    )]
+    ServerTablesInUse { server: String, schema: i32 },
     #[error("the PostgreSQL server {server} failed: {reason}; its log may say more")]
     ServerFailed { server: String, reason: String },
     #[error(

@@ -3,14 +3,23 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
+use deadpool_postgres::{Object, Pool};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::error::ServerName;
 use crate::storage::StoreError;
 
 /// Timeout of a migration, with the wait for another process that migrates.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Creates the table with the version. The role needs no right to create a schema that exists.
+const CREATE: &str = "
+    DO $$ BEGIN IF to_regnamespace('parlor') IS NULL THEN
+        CREATE SCHEMA parlor;
+    END IF; END $$;
+    CREATE TABLE parlor.schema_version (version integer NOT NULL);
+    INSERT INTO parlor.schema_version VALUES (0)";
 
 /// The schema that this version of parlor knows.
 pub(super) const CURRENT: i32 = 7;
@@ -46,59 +55,141 @@ const STEPS: [(i32, &[&str]); 5] = [
 
 /// The key of the advisory lock of migrations: "prlr".
 const LOCK: i64 = 0x7072_6c72;
+/// Pause between two attempts to take the advisory lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-/// Migrates the database to the current schema: all steps in one transaction, or none.
+/// Settings of the session that migrates. The server ends it soon if the host of this process is gone, so that its
+/// advisory lock does not keep others waiting. Steps may take any time, but waits for locks do not.
+const SESSION: &str =
+    "SET statement_timeout = 0; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;
+    SET tcp_keepalives_count = 3; SET tcp_user_timeout = '25s'";
+
+/// The bounds of waits for tables that other sessions use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LockWaits {
+    /// The longest wait of a statement. Other sessions queue behind it, and their statements end after 4 seconds.
+    pub(super) timeout: Duration,
+    /// The number of attempts for each step.
+    pub(super) attempts: u32,
+    /// Pause between two attempts, in which the other sessions run.
+    pub(super) pause: Duration,
+}
+
+impl LockWaits {
+    /// One step waits for 45 seconds at most: systemd ends a start after 90.
+    const DEFAULT: LockWaits = LockWaits {
+        timeout: Duration::from_secs(2),
+        attempts: 15,
+        pause: Duration::from_secs(1),
+    };
+}
+
+/// Migrates the database to the current schema: each step in a transaction of its own. An interrupted migration
+/// continues at the next start.
 pub(super) async fn migrate(pool: &Pool, server: &ServerName) -> Result<(), StoreError> {
-    let mut client = pool
+    migrate_with(pool, server, LockWaits::DEFAULT).await
+}
+
+/// Migrates the database, with these bounds of waits for locks.
+pub(super) async fn migrate_with(
+    pool: &Pool,
+    server: &ServerName,
+    waits: LockWaits,
+) -> Result<(), StoreError> {
+    let client = pool
         .get()
         .await
         .map_err(|error| server.pool_failure(&error, MIGRATION_TIMEOUT).error)?;
-    let migrated = tokio::time::timeout(MIGRATION_TIMEOUT, async {
-        if version(&client, server)
-            .await?
-            .is_some_and(|found| found >= CURRENT)
-        {
-            return Ok(());
-        }
-        let failed = |error: tokio_postgres::Error| server.failure(&error, MIGRATION_TIMEOUT).error;
-        let transaction = client.transaction().await.map_err(failed)?;
-        // Released at the end of the transaction. Several servers may start together.
-        for sql in [
-            "SET LOCAL statement_timeout = 0",
-            "SET LOCAL lock_timeout = 0",
-            &format!("SELECT pg_advisory_xact_lock({LOCK})"),
-        ] {
-            transaction.batch_execute(sql).await.map_err(failed)?;
-        }
-        let found = version(transaction.client(), server).await?;
-        if found.is_none() {
-            transaction
-                .batch_execute(
-                    // The role needs no right to create a schema that exists.
-                    "DO $$ BEGIN IF to_regnamespace('parlor') IS NULL THEN
-                         CREATE SCHEMA parlor;
-                     END IF; END $$;
-                     CREATE TABLE parlor.schema_version (version integer NOT NULL);
-                     INSERT INTO parlor.schema_version VALUES (0)",
-                )
-                .await
-                .map_err(failed)?;
-        }
-        let missing = STEPS
-            .iter()
-            .filter(|(version, _)| *version > found.unwrap_or(0));
-        for (version, sql) in missing {
-            for sql in *sql {
-                transaction.batch_execute(sql).await.map_err(failed)?;
-            }
-            let record = format!("UPDATE parlor.schema_version SET version = {version}");
-            transaction.batch_execute(&record).await.map_err(failed)?;
-        }
-        transaction.commit().await.map_err(failed)
-    });
-    migrated
+    if version(&client, server)
+        .await?
+        .is_some_and(|found| found >= CURRENT)
+    {
+        return Ok(());
+    }
+    // Closed afterwards, and with it the advisory lock and the settings of the session.
+    let mut client = Object::take(client);
+    tokio::time::timeout(MIGRATION_TIMEOUT, run_steps(&mut client, server, waits))
         .await
         .unwrap_or_else(|_| Err(server.timed_out(MIGRATION_TIMEOUT)))
+}
+
+/// Runs the missing steps while no other session does.
+async fn run_steps(
+    client: &mut Client,
+    server: &ServerName,
+    waits: LockWaits,
+) -> Result<(), StoreError> {
+    let failed = |error: tokio_postgres::Error| server.failure(&error, MIGRATION_TIMEOUT).error;
+    client.batch_execute(SESSION).await.map_err(failed)?;
+    // Several servers may start together. It outlives the transactions, so that no other process runs a step between
+    // two of this one. A wait in the server would outlive this process.
+    let sql = format!("SELECT pg_try_advisory_lock({LOCK})");
+    while !client
+        .query_one(&sql, &[])
+        .await
+        .and_then(|row| row.try_get::<_, bool>(0))
+        .map_err(failed)?
+    {
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    let found = version(client, server).await?;
+    let missing = STEPS
+        .iter()
+        .filter(|(version, _)| *version > found.unwrap_or(0));
+    for (version, sql) in missing {
+        let is_first = found.is_none() && *version == STEPS[0].0;
+        run_step(client, server, waits, (is_first, *version, sql)).await?;
+    }
+    Ok(())
+}
+
+/// Runs one step. It is repeated if other sessions keep its tables locked.
+async fn run_step(
+    client: &mut Client,
+    server: &ServerName,
+    waits: LockWaits,
+    (is_first, version, sql): (bool, i32, &[&str]),
+) -> Result<(), StoreError> {
+    let timeout = format!("SET LOCAL lock_timeout = {}", waits.timeout.as_millis());
+    let record = format!("UPDATE parlor.schema_version SET version = {version}");
+    let mut statements = vec![timeout.as_str()];
+    if is_first {
+        statements.push(CREATE);
+    }
+    statements.extend(sql);
+    statements.push(&record);
+    for attempt in 1..=waits.attempts {
+        let Err(error) = run_transaction(client, &statements).await else {
+            return Ok(());
+        };
+        let is_locked_out = error.code().is_some_and(|state| {
+            *state == SqlState::LOCK_NOT_AVAILABLE || *state == SqlState::T_R_DEADLOCK_DETECTED
+        });
+        if !is_locked_out {
+            return Err(server.failure(&error, MIGRATION_TIMEOUT).error);
+        }
+        if attempt == 1 {
+            tracing::info!(server = %server.0, schema = version, "waiting for tables that other sessions use");
+        }
+        if attempt < waits.attempts {
+            tokio::time::sleep(waits.pause).await;
+        }
+    }
+    Err(StoreError::ServerTablesInUse {
+        server: server.0.to_string(),
+        schema: version,
+    })
+}
+
+async fn run_transaction(
+    client: &mut Client,
+    statements: &[&str],
+) -> Result<(), tokio_postgres::Error> {
+    let transaction = client.transaction().await?;
+    for sql in statements {
+        transaction.batch_execute(sql).await?;
+    }
+    transaction.commit().await
 }
 
 /// Returns the schema of the database; `None` if it has no tables of parlor. It may be newer, if it says that this

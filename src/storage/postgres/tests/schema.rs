@@ -2,7 +2,14 @@
 
 use futures_util::future::join_all;
 
+use tokio_postgres::NoTls;
+
+use super::super::database::open_pool;
+use super::super::error::ServerName;
+use super::super::schema::{LockWaits, migrate_with};
 use super::*;
+use crate::storage::tests::options;
+use crate::storage::tests::server::Database;
 use crate::storage::{CopyError, copy};
 
 #[tokio::test]
@@ -271,6 +278,82 @@ async fn a_database_of_schema_6_is_migrated_with_every_row() {
         include_str!("../join_6.sql"),
     ];
     every_row_is_migrated(6, &[&SCHEMA_5[..], &step].concat()).await;
+}
+
+/// A session that holds a lock on a table until it is dropped, as a long transaction of another node does.
+async fn lock_table(database: &Database, table: &str, mode: &str) -> tokio_postgres::Client {
+    let (other, connection) = tokio_postgres::connect(&database.url(), NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let lock = format!("BEGIN; LOCK TABLE parlor.{table} IN {mode} MODE");
+    other.batch_execute(&lock).await.unwrap();
+    other
+}
+
+/// Migrates with short waits for locks.
+async fn migrate(database: &Database, attempts: u32) -> Result<(), StoreError> {
+    let server = ServerName(database.url().into());
+    let pool = open_pool(&options(database), 1, &server, "origin").unwrap();
+    let waits = LockWaits {
+        timeout: Duration::from_millis(50),
+        attempts,
+        pause: Duration::from_millis(10),
+    };
+    let migrated = migrate_with(&pool, &server, waits);
+    let migrated = tokio::time::timeout(Duration::from_secs(60), migrated).await;
+    migrated.expect("no wait for a lock is unbounded")
+}
+
+fn with_schema_5() -> Database {
+    let database = server().create(None);
+    database.sql(&format!(
+        "CREATE SCHEMA parlor; SET search_path = parlor; {} INSERT INTO schema_version VALUES (5)",
+        SCHEMA_5.join("\n")
+    ));
+    database
+}
+
+#[tokio::test]
+async fn a_migration_that_finds_a_table_locked_keeps_its_earlier_steps_and_continues_later() {
+    let database = with_schema_5();
+    // Step 7 creates an index of this table, and step 6 does not use it.
+    let other = lock_table(&database, "room_messages", "ROW EXCLUSIVE").await;
+    let in_use = StoreError::ServerTablesInUse {
+        server: database.url(),
+        schema: 7,
+    };
+    assert_eq!(migrate(&database, 3).await, Err(in_use));
+    let version = "SELECT version FROM parlor.schema_version";
+    assert_eq!(database.sql(version), "6");
+    drop(other);
+    assert_eq!(migrate(&database, u32::MAX).await, Ok(()));
+    assert_eq!(database.sql(version), "7");
+}
+
+#[tokio::test]
+async fn a_migration_waits_for_a_locked_table_and_lets_other_sessions_pass() {
+    let database = with_schema_5();
+    let other = lock_table(&database, "coworking_rooms", "ACCESS SHARE").await;
+    let queries = async {
+        // Each would wait for the migration if that waited in front of it without end.
+        for _ in 0..5 {
+            let query = "SET lock_timeout = '20s'; SELECT count(*) FROM parlor.coworking_rooms";
+            assert_eq!(database.sql(query), "0");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(
+            database.sql("SELECT version FROM parlor.schema_version"),
+            "5"
+        );
+        drop(other);
+    };
+    let (migrated, ()) = tokio::join!(migrate(&database, u32::MAX), queries);
+    assert_eq!(migrated, Ok(()));
+    assert_eq!(
+        database.sql("SELECT version FROM parlor.schema_version"),
+        "7"
+    );
 }
 
 /// A parlor of schema 5 beside newer ones calls these functions with the parameters that it knows.
