@@ -106,8 +106,8 @@ impl Outbox {
             Some(_) => self.limit_away(&mut state),
         };
         wake(state);
-        if let Some(memory) = over {
-            memory.reclaim();
+        if let Some(excess) = over {
+            excess.reclaim();
         }
         dropped
     }
@@ -191,8 +191,8 @@ impl Outbox {
             let over = session.charge(0);
             rest.acknowledge_within = session.acknowledge_within();
             drop(state);
-            if let Some(memory) = over {
-                memory.reclaim();
+            if let Some(excess) = over {
+                excess.reclaim();
             }
         }
         rest

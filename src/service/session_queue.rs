@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::resume_memory::{Holder, ResumeMemory, Share};
+use super::resume_memory::{Excess, Holder, ResumeMemory, Share};
 use crate::room::Session;
 
 /// Frames are acknowledged by a pong at least this often.
@@ -31,6 +31,7 @@ impl SessionQueue {
         session: Session,
         buffer_bytes: usize,
         memory: &Arc<ResumeMemory>,
+        user: &str,
         holder: Weak<dyn Holder>,
     ) -> SessionQueue {
         SessionQueue {
@@ -39,13 +40,13 @@ impl SessionQueue {
             missed: VecDeque::new(),
             is_away: false,
             buffer_bytes,
-            share: Share::new(memory, holder),
+            share: Share::new(memory, user, holder),
         }
     }
 
-    /// Charges the kept frames, and those that are `queued` for a client without a connection. Returns the memory if
-    /// its limit is exceeded.
-    pub(super) fn charge(&mut self, queued: usize) -> Option<Arc<ResumeMemory>> {
+    /// Charges the kept frames, and those that are `queued` for a client without a connection. Returns an exceeded
+    /// limit.
+    pub(super) fn charge(&mut self, queued: usize) -> Option<Excess> {
         self.session.limit(self.buffer_bytes);
         let queued = if self.is_away { queued } else { 0 };
         self.share.set(self.session.kept_bytes() + queued)
@@ -59,7 +60,8 @@ impl SessionQueue {
     /// Forgets all frames. Returns whether there were any.
     pub(super) fn forget(&mut self) {
         self.session.limit(0);
-        self.share.set(0);
+        // Less than before.
+        let _ = self.share.set(0);
     }
 
     /// The time until the client has to acknowledge frames; `None` if there are none.

@@ -22,7 +22,8 @@ impl SessionSettings {
     }
 
     pub(super) fn reconfigure(&self, settings: &Signaling) {
-        self.memory.set_limit(settings.resume_memory);
+        self.memory
+            .set_limit(settings.resume_memory, settings.resume_buffer());
         let grace = settings.resume_grace.as_millis() as u64;
         self.grace_millis.store(grace, Ordering::Relaxed);
     }

@@ -60,6 +60,9 @@ settings! {
 
         /// The maximum number of bytes of frames that are kept for all sessions. Above it, the sessions that have kept
         /// frames for the longest time lose them.
+        ///
+        /// The sessions of one user have an eighth of it, at least `signaling.resume_buffer`. Above that, the oldest
+        /// ones of this user lose their frames.
         resume_memory: usize = 64 * 1024 * 1024, Live;
     }
 }

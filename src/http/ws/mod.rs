@@ -216,7 +216,7 @@ impl Session {
         let settings = self.app.settings();
         let signaling = &settings.config.signaling;
         let hub = &self.app.hub;
-        let outbox = hub.session_outbox(signaling, self.accepts_notices);
+        let outbox = hub.session_outbox(signaling, &admitted.user, self.accepts_notices);
         if let Some((token, seq)) = &newcomer.resume {
             let resumption = Resumption {
                 user: &admitted.user,

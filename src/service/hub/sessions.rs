@@ -13,11 +13,17 @@ use crate::service::resume_token::random_secret;
 use crate::service::room_entry::{Resumption, RoomEntry, lock};
 
 impl Hub {
-    /// The queue of a connection that speaks `parlor.v1`.
-    pub fn session_outbox(&self, settings: &Signaling, accepts_notices: bool) -> Arc<Outbox> {
+    /// The queue of a connection of `user` that speaks `parlor.v1`.
+    pub fn session_outbox(
+        &self,
+        settings: &Signaling,
+        user: &str,
+        accepts_notices: bool,
+    ) -> Arc<Outbox> {
         let outbox = Outbox::new(settings.max_queue).with_notices(accepts_notices);
         let session = Session::new(random_secret());
-        outbox.with_session(session, settings.resume_buffer(), self.sessions.memory())
+        let buffer_bytes = settings.resume_buffer();
+        outbox.with_session(session, buffer_bytes, self.sessions.memory(), user)
     }
 
     /// Continues a session on another connection, whose frames go to `outbox`. `None` if it cannot be resumed: the

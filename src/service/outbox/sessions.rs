@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Outbox, Queued, State, frame_cost, wake};
 use crate::room::{CloseCode, ResumeSecret, Session};
-use crate::service::resume_memory::{Holder, ResumeMemory};
+use crate::service::resume_memory::{Excess, Holder, ResumeMemory};
 use crate::service::session_queue::SessionQueue;
 
 /// A session that moves to another connection, and the frames that were queued for it.
@@ -19,16 +19,17 @@ pub(in crate::service) struct Moved {
 }
 
 impl Outbox {
-    /// The queue of a connection that speaks `parlor.v1`. Its frames are numbered when they are taken, and kept until
+    /// The queue of a connection of `user` that speaks `parlor.v1`. Its frames are numbered when they are taken, and kept until
     /// the client acknowledges them, at most `buffer_bytes`.
     pub(in crate::service) fn with_session(
         self,
         session: Session,
         buffer_bytes: usize,
         memory: &Arc<ResumeMemory>,
+        user: &str,
     ) -> Arc<Outbox> {
         Arc::new_cyclic(|this: &Weak<Outbox>| {
-            let queue = SessionQueue::new(session, buffer_bytes, memory, this.clone());
+            let queue = SessionQueue::new(session, buffer_bytes, memory, user, this.clone());
             let state = State {
                 session: Some(Box::new(queue)),
                 ..State::default()
@@ -95,14 +96,14 @@ impl Outbox {
         let over = self.limit_away(&mut state);
         let is_kept = state.close.is_none();
         drop(state);
-        if let Some(memory) = over {
-            memory.reclaim();
+        if let Some(excess) = over {
+            excess.reclaim();
         }
         is_kept
     }
 
     /// Charges the frames that wait for a client without a connection; too many end its session.
-    pub(super) fn limit_away(&self, state: &mut State) -> Option<Arc<ResumeMemory>> {
+    pub(super) fn limit_away(&self, state: &mut State) -> Option<Excess> {
         let queued = self.bytes.load(Ordering::Relaxed);
         let session = state.session.as_mut().filter(|queue| queue.is_away)?;
         if session.is_full(queued) {
@@ -185,8 +186,8 @@ impl Outbox {
         queue.missed = missed;
         let over = queue.charge(0);
         wake(state);
-        if let Some(memory) = over {
-            memory.reclaim();
+        if let Some(excess) = over {
+            excess.reclaim();
         }
     }
 }

@@ -66,7 +66,7 @@ impl Simulation {
     fn new(buffer: usize, memory_bytes: usize) -> Simulation {
         let room = Room::new("lobby", Limits::UNLIMITED);
         let memory = Arc::new(ResumeMemory::default());
-        memory.set_limit(memory_bytes);
+        memory.set_limit(memory_bytes, buffer);
         Simulation {
             entry: RoomEntry::new("lobby".into(), room, None, Counter::default()),
             memory,
@@ -174,13 +174,14 @@ impl Simulation {
         }
     }
 
-    fn outbox(&self) -> Arc<Outbox> {
+    fn outbox(&self, name: &str) -> Arc<Outbox> {
         let session = Session::new(random_secret());
-        Outbox::new(usize::MAX).with_session(session, self.buffer, &self.memory)
+        Outbox::new(usize::MAX).with_session(session, self.buffer, &self.memory, name)
     }
 
     fn join(&mut self, user: usize) {
-        let (name, outbox) = (name(user), self.outbox());
+        let name = name(user);
+        let outbox = self.outbox(&name);
         let greeting = Greeting {
             room: "{}".to_owned(),
             ice_servers: "{}".to_owned(),
@@ -205,7 +206,7 @@ impl Simulation {
     /// Continues the session, if there is one and the room still has it.
     fn resume(&mut self, user: usize) -> Option<()> {
         let (token, seq) = self.clients[user].session.clone()?;
-        let outbox = self.outbox();
+        let outbox = self.outbox(&name(user));
         let resumption = Resumption {
             user: &name(user),
             issue: ISSUE,
