@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::DropReason;
+use super::client_request::ClientRequest;
 use super::envelope::{Envelope, Kind};
 use super::envelope_fields::{EnvelopeFields, string};
 
@@ -19,6 +20,8 @@ pub(super) enum ClientFrame<'a> {
     /// The client has received the frames up to this number.
     Seen(u64),
     Update(Update),
+    /// For the store.
+    Request(ClientRequest),
 }
 
 /// A change of the sender's own state.
@@ -81,6 +84,9 @@ impl<'a> ClientFrame<'a> {
                 return Ok(ClientFrame::Update(update));
             }
             _ => {}
+        }
+        if let Some(request) = ClientRequest::parse(&word, &fields) {
+            return request.map(ClientFrame::Request);
         }
         let kind = Kind::from_label(&word).ok_or(DropReason::UnknownType)?;
         let to = fields.target()?;

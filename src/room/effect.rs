@@ -46,8 +46,10 @@ pub enum Outcome {
     Handled,
     /// The client has received the frames of its session up to this number.
     Acknowledged(u64),
-    /// It has the `id` of an earlier one, and was acknowledged again.
+    /// It has the `id` of an earlier one, and was acknowledged again, or will be.
     Repeated,
+    /// It is a request that the caller carries out: see [`Room::take_request`](super::Room::take_request).
+    Requested,
     Dropped(DropReason),
     /// Its connection was closed for it (the effect says so too).
     Closed(CloseCode),

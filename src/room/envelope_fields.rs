@@ -54,11 +54,14 @@ impl<'a, const EXTENDED: bool> EnvelopeFields<'a, EXTENDED> {
         Ok(to.filter(|to| !to.is_empty()))
     }
 
-    /// Parses the last `data`.
+    /// Parses the last `data`, an object: serde would accept a list for a struct.
     pub(super) fn data<T: Deserialize<'a>>(&self) -> Result<T, DropReason> {
         let mut data = self.spans.iter().rev();
         let data = data.find(|(field, _)| *field == EnvelopeField::Data);
         let (_, data) = data.ok_or(DropReason::BadData)?;
+        if !data.get().starts_with('{') {
+            return Err(DropReason::BadData);
+        }
         serde_json::from_str(data.get()).map_err(|_| DropReason::BadData)
     }
 }

@@ -481,5 +481,6 @@ mod extended;
 mod extended_member;
 mod presence;
 mod remote;
+mod requests;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@
 //! and queues [`Request`]s.
 
 mod client_frame;
+mod client_request;
 mod close_code;
 mod connection;
 mod departure;
@@ -29,6 +30,7 @@ pub(crate) mod rule;
 mod server_frame;
 mod session;
 
+pub use client_request::{ClientRequest, Rejection};
 pub use close_code::CloseCode;
 pub use connection::ConnectionId;
 pub use departure::Departure;

@@ -86,8 +86,8 @@ pub(super) enum ServerFrame<'a> {
     },
     Error {
         id: Option<&'a str>,
-        code: &'static str,
-        message: &'static str,
+        code: &'a str,
+        message: &'a str,
     },
 }
 
@@ -139,8 +139,9 @@ impl ServerFrame<'_> {
             }
             ServerFrame::Error { id, code, message } => {
                 let id = id.map_or(String::new(), |id| format!(r#""ref":{},"#, quoted(id)));
+                let (code, message) = (quoted(code), quoted(message));
                 format!(
-                    r#"{{"type":"error",{id}"roomId":{room},"data":{{"code":"{code}","message":"{message}"}}}}"#
+                    r#"{{"type":"error",{id}"roomId":{room},"data":{{"code":{code},"message":{message}}}}}"#
                 )
             }
         })

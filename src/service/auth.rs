@@ -1,6 +1,7 @@
 //! Authenticates a token, and reads the user's relation to a room.
 
 use super::app::App;
+use super::settings::Settings;
 use crate::clock;
 use crate::storage::{CreateError, Removal, Room, StoreError, User};
 use crate::token::{Claims, TokenError};
@@ -83,10 +84,32 @@ pub async fn room_access(
     let unix = clock::now().unix;
     // Taken once, so that the keys and the rules for their claims are of the same settings.
     let settings = app.settings();
+    let token = token.ok_or(AuthError::NoToken)?;
+    let claims = settings.tokens.check(token, unix)?;
+    access(app, &settings, claims, room, unix).await
+}
+
+/// Reads the relation to `room` of a user whose token was checked before, with these claims.
+pub async fn room_access_of(
+    app: &App,
+    claims: Claims,
+    room: &str,
+) -> Result<RoomAccess, AuthError> {
+    let unix = clock::now().unix;
+    if claims.exp <= unix {
+        return Err(TokenError::Expired.into());
+    }
+    access(app, &app.settings(), claims, room, unix).await
+}
+
+async fn access(
+    app: &App,
+    settings: &Settings,
+    claims: Claims,
+    room: &str,
+    unix: u64,
+) -> Result<RoomAccess, AuthError> {
     let auth = &settings.config.auth;
-    let claims = settings
-        .tokens
-        .check(token.ok_or(AuthError::NoToken)?, unix)?;
     let admission = app.store.admission(room, &claims.sub, unix).await?;
     let (mut user, room) = match admission.user {
         Some(user) => (user, admission.room),

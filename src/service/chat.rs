@@ -4,7 +4,7 @@ use super::app::App;
 use super::auth::RoomAccess;
 use super::moderation::rules::{Act, Refusal, Standing, check_act};
 use crate::clock;
-use crate::storage::{Cause, Message, Room, StoreError, User};
+use crate::storage::{Cause, Message, MessageError, NewMessage, Room, StoreError, User};
 
 /// The reason why a message was not deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,12 @@ impl App {
     ) -> Result<Vec<Message>, StoreError> {
         let newcomer = self.newcomer(reader);
         self.store.messages(room, newcomer, before, limit).await
+    }
+
+    /// Stores a message of a participant.
+    pub async fn post_message(&self, new: NewMessage) -> Result<Message, MessageError> {
+        let keep = self.settings().config.rooms.max_messages;
+        self.store.post_message(new, keep, clock::now().unix).await
     }
 
     /// Deletes a message of a room that the caller can see. A participant deletes their own messages; moderators those

@@ -62,6 +62,7 @@ impl SignalingMetrics {
             | Outcome::Handled
             | Outcome::Acknowledged(_)
             | Outcome::Repeated
+            | Outcome::Requested
             | Outcome::Closed(_)
             | Outcome::Gone => {}
         }

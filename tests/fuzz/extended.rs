@@ -33,6 +33,10 @@ pub fn run(bytes: &[u8]) {
         let mut effects = Vec::new();
         let outcome = room.receive(alice, Sent::Text(&text), Mono(0), &mut effects);
         check(&effects, outcome, [alice, bob, plain]);
+        if outcome == Outcome::Requested {
+            assert!(effects.is_empty() && room.take_request(alice).is_some());
+            room.answer(alice, Ok(()), &mut Vec::new());
+        }
         outcome
     });
     match outcomes {
@@ -94,7 +98,7 @@ fn check(effects: &[Effect], outcome: Outcome, [alice, bob, plain]: [ConnectionI
             let has_id = answers[0].get("ref").is_some();
             assert!(!has_id || reason != DropReason::NotJson);
         }
-        Outcome::Handled | Outcome::Acknowledged(_) => assert_eq!(copies, 0),
+        Outcome::Handled | Outcome::Acknowledged(_) | Outcome::Requested => assert_eq!(copies, 0),
         Outcome::Repeated => assert_eq!((copies, answers.len()), (0, 1)),
         Outcome::Control | Outcome::Closed(_) | Outcome::Gone => panic!("{outcome:?}"),
     }

@@ -196,7 +196,10 @@ impl Fixture {
                 judged(text, reason);
             }
             Outcome::Control => panic!("a text is no control frame"),
-            Outcome::Handled | Outcome::Acknowledged(_) | Outcome::Repeated => {
+            Outcome::Handled
+            | Outcome::Acknowledged(_)
+            | Outcome::Repeated
+            | Outcome::Requested => {
                 panic!("a plain client sends no such frame")
             }
         }

@@ -6,9 +6,10 @@ use serde_json::{Value, json as value};
 
 use super::access::{open_room, require_not_kicked, visible_room};
 use super::errors::{not_a_participant, room_closed, too_many_requests};
+use super::membership::run_detached;
 use super::parameters::{page_size, require_json};
 use crate::clock;
-use crate::http::{Error, Request, Response, json};
+use crate::http::{Error, Request, Response, State, json};
 use crate::service::{DeleteMessageError, Refusal, RoomAccess};
 use crate::storage::{MAX_MESSAGE_CHARS, Message, MessageError, NewMessage, Room, utc};
 
@@ -49,20 +50,49 @@ pub(super) async fn read(request: Request) -> Result<Response, Error> {
 pub(super) async fn write(request: Request) -> Result<Response, Error> {
     let (access, room) = participant_room(&request).await?;
     require_json(&request)?;
-    let (app, now) = (request.app.clone(), clock::now());
-    let user = access.caller.user.id;
-    if !request.state.limits.message_authors.take(&user, now.mono) {
-        return Err(too_many_requests());
-    }
+    let state = request.state.clone();
+    let author = author(&state, access)?;
     let body: Body = request.json(BODY_FORMAT).await?;
+    let written = write_as(&state, author, room, body.content).await?;
+    Ok(json(StatusCode::CREATED, &message_json(&written)))
+}
+
+/// Posts a message to the room, as `POST …/messages` does.
+pub(in crate::http) async fn post(
+    state: &State,
+    access: RoomAccess,
+    room: &str,
+    content: String,
+) -> Result<Message, Error> {
+    let room = participated(&access, room)?;
+    let author = author(state, access)?;
+    write_as(state, author, room, content).await
+}
+
+/// The id of a caller who does not write too often.
+fn author(state: &State, access: RoomAccess) -> Result<String, Error> {
+    let user = access.caller.user.id;
+    if state.limits.message_authors.take(&user, clock::now().mono) {
+        Ok(user)
+    } else {
+        Err(too_many_requests())
+    }
+}
+
+async fn write_as(
+    state: &State,
+    author: String,
+    room: Room,
+    content: String,
+) -> Result<Message, Error> {
     let new = NewMessage {
         room_id: room.id,
-        user_id: user,
-        content: body.content,
+        user_id: author,
+        content,
     };
-    let keep = app.settings().config.rooms.max_messages;
-    let written = app.store.post_message(new, keep, now.unix).await?;
-    Ok(json(StatusCode::CREATED, &message_json(&written)))
+    let app = state.app.clone();
+    let written = run_detached(async move { app.post_message(new).await });
+    Ok(written.await??)
 }
 
 /// Deletes a message. Only the room's owner and admins may do so in a closed room.
@@ -85,9 +115,15 @@ pub(super) async fn delete(request: Request) -> Result<Response, Error> {
 async fn participant_room(request: &Request) -> Result<(RoomAccess, Room), Error> {
     let id = request.param("room");
     let access = request.access(id).await?;
-    let room = open_room(&access, id)?;
+    let room = participated(&access, id)?;
+    Ok((access, room))
+}
+
+/// The open room, if the caller participates in it.
+fn participated(access: &RoomAccess, id: &str) -> Result<Room, Error> {
+    let room = open_room(access, id)?;
     if access.participant {
-        Ok((access, room))
+        Ok(room)
     } else {
         Err(not_a_participant())
     }

@@ -22,6 +22,7 @@ mod rooms;
 use hyper::Method;
 
 pub(super) use self::ice::{BoundTo, Offer, host as ice_host};
+pub(super) use self::messages::post as post_message;
 pub(super) use self::rooms::one_with_presence;
 use super::route::Route;
 

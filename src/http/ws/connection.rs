@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
 use super::framing::FramedStream;
+use super::requests::Requests;
 use crate::clock;
 use crate::config::Signaling;
 use crate::room::{CloseCode, Input, Outcome};
@@ -65,6 +66,8 @@ pub(super) struct Connection<S> {
     is_extended: bool,
     /// The number of the last frame before the last ping.
     pinged_seq: u64,
+    /// If the client speaks `parlor.v1`.
+    requests: Option<Box<Requests>>,
     /// The code of the client's close frame; 1005 if it has none (RFC 6455 section 7.4.1).
     client_code: u16,
 }
@@ -117,8 +120,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             max_replies: settings.max_queue,
             is_extended,
             pinged_seq: 0,
+            requests: None,
             client_code: NO_CODE,
         }
+    }
+
+    /// Takes requests of a client that speaks `parlor.v1`.
+    pub(super) fn with_requests(self, requests: Option<Box<Requests>>) -> Connection<S> {
+        Connection { requests, ..self }
     }
 
     /// The queue of frames from others.
@@ -179,6 +188,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads until there is nothing more, or until other tasks should run. `None`: the room has removed
     /// the connection.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Option<CloseCause>> {
+        if self.is_waiting() {
+            return Poll::Pending;
+        }
         for _ in 0..MAX_MESSAGES_PER_POLL {
             let message = match Pin::new(&mut self.socket).poll_next(context) {
                 Poll::Pending => return Poll::Pending,
@@ -204,12 +216,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if matches!(outcome, Outcome::Closed(_) | Outcome::Gone) {
                 return Poll::Ready(None);
             }
+            if let (Outcome::Requested, Some(requests)) = (outcome, &mut self.requests) {
+                requests.start(&self.handle);
+                return Poll::Pending;
+            }
             if self.socket.get_ref().replies() > self.max_replies {
                 return Poll::Ready(Some(CloseCause::Server(CloseCode::TooSlow)));
             }
         }
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether an answer must come before further frames are read.
+    fn is_waiting(&mut self) -> bool {
+        let requests = self.requests.as_mut();
+        requests.is_some_and(|requests| requests.is_waiting(&self.handle))
     }
 
     /// Sends pings. Ready when a pong or the token is overdue.
@@ -219,7 +241,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.expires.is_some_and(|at| at <= clock::now().unix) {
                 return Poll::Ready(CloseCode::AuthenticationFailed);
             }
-            if self.heartbeat.due <= now {
+            if self.heartbeat.due <= now && self.heartbeat.waiting && self.is_waiting() {
+                // The pong may be among the frames that are not read yet.
+                self.heartbeat.due = now + self.heartbeat.timeout;
+            } else if self.heartbeat.due <= now {
                 match self.heartbeat.tick(now) {
                     Some(number) => self.ping(number),
                     None => return Poll::Ready(CloseCode::NoPong),

@@ -12,6 +12,7 @@ mod framing;
 mod graceful_close;
 mod greeting;
 mod handshake;
+mod requests;
 
 use std::sync::Arc;
 
@@ -26,11 +27,13 @@ use self::connection::{CloseCause, Connection};
 use self::framing::FramedStream;
 use self::graceful_close::close_gracefully;
 use self::greeting::Newcomer;
+use self::requests::Requests;
 use super::api;
 use super::error::Error;
 use super::request::Request;
 use super::response::Response;
 use super::route::Route;
+use super::state::State;
 use super::write_timeout::WriteTimeout;
 use crate::ingress::ConnectionPermit;
 use crate::ingress::Stream;
@@ -86,6 +89,7 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     };
     let session = Session {
         app: app.clone(),
+        state: request.state.clone(),
         room,
         resume: request.query("resume").as_deref() == Some("1"),
         accepts_notices: request.query("notices").as_deref() == Some("1"),
@@ -98,9 +102,13 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     Ok(response)
 }
 
+/// The queue of a connection in a room, its place there, the end of its token, and its requests.
+type Entered = (Arc<Outbox>, RoomHandle, Option<u64>, Option<Box<Requests>>);
+
 /// A connection from its upgrade to its end.
 struct Session {
     app: Arc<App>,
+    state: Arc<State>,
     room: String,
     /// Whether it resumes a connection from before a restart.
     resume: bool,
@@ -122,11 +130,11 @@ impl Session {
         };
         stream.limit_unsent();
         let (mut framed, cause) = match self.handle().await {
-            Ok((outbox, handle, expires)) => {
+            Ok((outbox, handle, expires, requests)) => {
                 let settings = self.app.settings();
                 let signaling = &settings.config.signaling;
                 let open = Connection::open(stream, early, outbox, handle, expires, signaling);
-                let connection = open.await;
+                let connection = open.await.with_requests(requests);
                 // Not kept for the life of the connection.
                 drop(settings);
                 tracing::debug!("WebSocket admitted");
@@ -169,12 +177,17 @@ impl Session {
     }
 
     /// Joins the room.
-    async fn handle(&mut self) -> Result<(Arc<Outbox>, RoomHandle, Option<u64>), CloseCode> {
+    async fn handle(&mut self) -> Result<Entered, CloseCode> {
         let verdict = self.verdict.take().ok_or(CloseCode::ConnectionError)?;
         let admitted = verdict?;
         let (user, issue, expires) = (admitted.user.clone(), admitted.issue, admitted.expires);
+        let mut requests = None;
         let (outbox, mut handle) = match self.newcomer.take() {
-            Some(newcomer) => self.enter_extended(admitted, *newcomer).await?,
+            Some(newcomer) => {
+                let claims = newcomer.access.caller.claims.clone();
+                requests = Some(Box::new(Requests::new(&self.state, &self.room, claims)));
+                self.enter_extended(admitted, *newcomer).await?
+            }
             None => {
                 let max_queue = self.app.settings().config.signaling.max_queue;
                 let outbox = Outbox::new(max_queue).with_notices(self.accepts_notices);
@@ -187,7 +200,7 @@ impl Session {
             // Access has changed since the verdict, possibly for this user.
             check_access(&self.app, &user, &self.room, Some(issue)).await?;
         }
-        Ok((outbox, handle, expires))
+        Ok((outbox, handle, expires, requests))
     }
 
     fn enter(

@@ -1,7 +1,5 @@
 //! Frames of the members that speak `parlor.v1`, and frames of other members to them.
 
-use std::borrow::Cow;
-
 use super::{Effect, Input, Outcome, Room, deliver};
 use crate::clock::Mono;
 use crate::room::client_frame::{ClientFrame, Parsed};
@@ -30,6 +28,11 @@ impl Room {
             self.acknowledge(connection, id, effects);
             return Outcome::Repeated;
         }
+        if let Some(id) = &id
+            && self.is_awaited(connection, id)
+        {
+            return Outcome::Repeated;
+        }
         let judged = match frame {
             Ok(ClientFrame::Relayed(envelope)) => {
                 let routed = self.route(connection, &envelope, effects);
@@ -40,15 +43,21 @@ impl Room {
                 let updated = self.update(connection, update, now, effects);
                 updated.map(|()| Outcome::Handled)
             }
+            Ok(ClientFrame::Request(request)) => {
+                let begun = self.begin_request(connection, id.as_deref(), request);
+                begun.map(|()| Outcome::Requested)
+            }
             Err(reason) => Err(reason),
         };
-        match (judged, &id) {
+        match (judged, id.as_deref()) {
+            // The answer follows.
+            (Ok(Outcome::Requested), _) => {}
             (Ok(_), Some(id)) => {
                 self.remember(connection, id);
                 self.acknowledge(connection, id, effects);
             }
             (Ok(_), None) => {}
-            (Err(reason), id) => self.reject(connection, id.as_ref(), reason, effects),
+            (Err(reason), id) => self.reject(connection, id, reason, effects),
         }
         self.record(connection, judged, effects)
     }
@@ -59,13 +68,18 @@ impl Room {
         extended.is_some_and(|extended| extended.is_repeated(id))
     }
 
-    fn remember(&mut self, connection: ConnectionId, id: &str) {
+    pub(super) fn remember(&mut self, connection: ConnectionId, id: &str) {
         if let Some(extended) = self.extended_of(connection) {
             extended.remember(id);
         }
     }
 
-    fn acknowledge(&self, connection: ConnectionId, id: &str, effects: &mut Vec<Effect>) {
+    pub(super) fn acknowledge(
+        &self,
+        connection: ConnectionId,
+        id: &str,
+        effects: &mut Vec<Effect>,
+    ) {
         let frame = ServerFrame::Ack { id }.render(&self.id);
         effects.push(deliver(connection, &frame, None));
     }
@@ -73,12 +87,11 @@ impl Room {
     fn reject(
         &self,
         connection: ConnectionId,
-        id: Option<&Cow<'_, str>>,
+        id: Option<&str>,
         reason: DropReason,
         effects: &mut Vec<Effect>,
     ) {
         let (code, message) = reason.error();
-        let id = id.map(|id| &**id);
         let frame = ServerFrame::Error { id, code, message }.render(&self.id);
         effects.push(deliver(connection, &frame, None));
     }

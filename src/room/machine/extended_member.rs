@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Mono;
 use crate::rate::Gcra;
+use crate::room::ClientRequest;
 use crate::room::server_frame::State;
 
 /// The others learn that a member has no connection after this time.
@@ -24,6 +25,16 @@ pub(super) struct Extended {
     pub updates: Gcra,
     pub names: Gcra,
     ids: RecentIds,
+    /// The request that has no answer yet.
+    pub request: Option<Box<PendingRequest>>,
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+pub(super) struct PendingRequest {
+    pub id: Option<Box<str>>,
+    /// Until the caller takes it.
+    pub request: Option<ClientRequest>,
 }
 
 /// A member without a connection.

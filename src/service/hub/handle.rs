@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::RoomHandle;
 use crate::clock;
-use crate::room::{CloseCode, Departure, Input, Outcome};
+use crate::room::{ClientRequest, CloseCode, Departure, Input, Outcome};
+use crate::service::pending_answer::PendingAnswer;
 use crate::service::room_entry::{RoomEntry, lock};
 
 /// Timeout for the entry into a room of several nodes.
@@ -41,6 +42,19 @@ impl RoomHandle {
             Ok(Ok(entered)) => entered,
             Ok(Err(_)) | Err(_) => Err(CloseCode::ConnectionError),
         }
+    }
+
+    /// Takes the request of the last input after [`Outcome::Requested`]. Until its answer, the connection passes no
+    /// further input to the room.
+    pub fn take_request(&self) -> Option<(ClientRequest, PendingAnswer)> {
+        let request = lock(&self.entry).room.take_request(self.connection)?;
+        let pending = PendingAnswer::new(&self.entry, self.connection);
+        Some((request, pending))
+    }
+
+    /// Whether a request of the session waits for its answer. The connection is woken when it has it.
+    pub fn awaits_answer(&self) -> bool {
+        lock(&self.entry).room.awaits_answer(self.connection)
     }
 
     /// Passes an input of the connection to the room.

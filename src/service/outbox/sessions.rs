@@ -51,6 +51,11 @@ impl Outbox {
         wake(state);
     }
 
+    /// Wakes the task of the connection.
+    pub(in crate::service) fn wake(&self) {
+        wake(self.locked());
+    }
+
     /// The number of the last frame that was taken; `None` for a plain connection.
     pub fn last_seq(&self) -> Option<u64> {
         let state = self.locked();

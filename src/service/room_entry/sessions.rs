@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{Resumption, RoomEntry};
 use crate::clock::Now;
-use crate::room::{CloseCode, ConnectionId, Greeting, ResumeNotice, SessionNotice};
+use crate::room::{CloseCode, ConnectionId, Greeting, Rejection, ResumeNotice, SessionNotice};
 use crate::service::outbox::Outbox;
 use crate::service::resume_token::{ResumeToken, random_secret};
 
@@ -90,6 +90,19 @@ impl RoomEntry {
             self.room.set_away(connection, now.mono, now.mono + within);
         }
         is_kept
+    }
+
+    /// Sends the answer to the request of a connection, which reads on then.
+    pub(in crate::service) fn answer(
+        &mut self,
+        connection: ConnectionId,
+        result: Result<(), Rejection<'_>>,
+    ) {
+        self.room.answer(connection, result, &mut self.effects);
+        self.apply_effects();
+        if let Some(known) = self.connections.get(&connection) {
+            known.outbox.wake();
+        }
     }
 
     /// Whether a connection's frames go to this queue.

@@ -3,6 +3,7 @@
 mod messages;
 mod opening;
 mod presence;
+mod requests;
 mod sessions;
 
 use serde_json::{Value, json};

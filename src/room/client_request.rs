@@ -1,0 +1,51 @@
+//! Requests of `parlor.v1` clients that a room cannot answer itself, because they concern the store.
+
+use serde::Deserialize;
+
+use super::DropReason;
+use super::envelope_fields::EnvelopeFields;
+
+/// A request of a client. The caller of the room carries it out, and passes the answer to
+/// [`Room::answer`](super::Room::answer).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientRequest {
+    /// Posts a message to the chat of the room.
+    Chat { content: String },
+}
+
+/// The reason why a request was not carried out, for the `error` frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejection<'a> {
+    pub code: &'a str,
+    /// A sentence for people.
+    pub message: &'a str,
+}
+
+#[derive(Deserialize)]
+struct ChatData {
+    content: String,
+}
+
+impl ClientRequest {
+    /// Parses the frame of a request; `None` if its `type` is not that of one.
+    pub(super) fn parse(
+        word: &str,
+        fields: &EnvelopeFields<'_, true>,
+    ) -> Option<Result<ClientRequest, DropReason>> {
+        Some(match word {
+            "chat" => parse_data(fields, |ChatData { content }| ClientRequest::Chat {
+                content,
+            }),
+            _ => return None,
+        })
+    }
+}
+
+/// Parses the `data` of a request without a target.
+fn parse_data<'a, T: Deserialize<'a>>(
+    fields: &EnvelopeFields<'a, true>,
+    request: impl FnOnce(T) -> ClientRequest,
+) -> Result<ClientRequest, DropReason> {
+    fields.target()?;
+    fields.data().map(request)
+}
