@@ -21,6 +21,7 @@ mod limits;
 mod machine;
 #[cfg(test)]
 mod model_tests;
+mod notice;
 mod profile;
 mod reserved;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use effect::{Effect, Entrant, Input, Join, Outcome};
 pub use envelope::Kind;
 pub use limits::Limits;
 pub use machine::{AWAY_NOTICE, Room};
+pub use notice::{ice_servers, token_expiring};
 pub use profile::{Profile, Role};
 pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, Return, RosterEvent, StatedMember};
 pub use server_frame::{Greeting, ResumeNotice, SessionNotice};

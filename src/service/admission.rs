@@ -5,7 +5,7 @@ use super::auth::{AuthError, RoomAccess};
 use super::role_updates::role;
 use crate::clock;
 use crate::room::{CloseCode, Profile};
-use crate::storage::{Admission, Removal, Room, StoreError};
+use crate::storage::{Admission, Removal, Room, StoreError, User};
 use crate::token::{Issue, valid_room_id};
 
 /// A user who may connect to a room.
@@ -13,8 +13,10 @@ pub struct Admitted {
     pub user: String,
     /// The issue time of the user's token.
     pub issue: Issue,
-    /// Unix seconds at which the connection ends, if its token's expiry does that.
-    pub expires: Option<u64>,
+    /// Unix seconds at which the token ends, and with it a `parlor.v1` connection.
+    pub token_end: u64,
+    /// Whether a plain connection outlives the token.
+    pub outlives_token: bool,
     pub profile: Box<Profile>,
 }
 
@@ -37,15 +39,12 @@ pub fn admit(app: &App, access: &RoomAccess, room: &str) -> Result<Admitted, Clo
         ever_member: access.ever_member,
         removal: access.removal,
     })?;
-    let expires = match &user.guest {
-        Some(guest) => Some(guest.until.min(claims.exp)),
-        None if app.settings().config.auth.enforce_expiry => Some(claims.exp),
-        None => None,
-    };
+    let outlives_token = user.guest.is_none() && !app.settings().config.auth.enforce_expiry;
     Ok(Admitted {
         issue: claims.issue(),
         user: user.id.clone(),
-        expires,
+        token_end: user.limit_expiry(claims.exp),
+        outlives_token,
         profile: Box::new(profile(access)),
     })
 }
@@ -91,6 +90,18 @@ pub(super) async fn read_access(
         Some(user) if user.is_active(unix) => check_entry(&RoomStatus::from(&admission)),
         _ => Err(CloseCode::AuthenticationFailed),
     })
+}
+
+/// Reads the account of a user who may be in a room, and the generation of the membership. `None`: the user may not.
+pub async fn member(app: &App, user: &str, room: &str) -> Result<Option<(User, u64)>, StoreError> {
+    let unix = clock::now().unix;
+    let admission = app.store.admission(room, user, unix).await?;
+    let may_enter = check_entry(&RoomStatus::from(&admission)).is_ok();
+    let generation = admission.generation;
+    let user = admission
+        .user
+        .filter(|user| user.is_active(unix) && may_enter);
+    Ok(user.map(|user| (user, generation)))
 }
 
 /// The close code for a failed authentication. Logs the cause.

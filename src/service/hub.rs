@@ -378,7 +378,7 @@ impl Hub {
         })
     }
 
-    /// Tells the members of a room that its ICE servers have changed: those whose clients expect such messages.
+    /// Has the members of a room use other ICE servers: those whose clients expect such messages.
     pub(super) fn notify_ice_servers(&self, room: &str) {
         self.with_room(room, |entry| entry.notify_ice_servers());
     }

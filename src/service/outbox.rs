@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::renewals::Renewals;
 use super::session_queue::SessionQueue;
 use crate::room::{CloseCode, ConnectionId};
 
@@ -59,6 +60,8 @@ pub struct QueueState {
     pub close: Option<CloseCode>,
     /// The time until the client has to acknowledge frames of its session, if there are any.
     pub acknowledge_within: Option<Duration>,
+    /// Of a client that speaks `parlor.v1`.
+    pub renewals: Option<Renewals>,
 }
 
 impl Outbox {
@@ -185,11 +188,13 @@ impl Outbox {
             more: !state.frames.is_empty(),
             close: state.close,
             acknowledge_within: None,
+            renewals: None,
         };
         if let Some(session) = &mut state.session {
             rest.more |= !session.missed.is_empty();
             let over = session.charge(0);
             rest.acknowledge_within = session.acknowledge_within();
+            rest.renewals = Some(session.renewals.current());
             drop(state);
             if let Some(excess) = over {
                 excess.reclaim();
@@ -252,6 +257,7 @@ fn take_largest(shares: &mut HashMap<ConnectionId, usize>) -> Option<(Connection
     Some(largest)
 }
 
+mod renewals;
 mod sessions;
 
 #[cfg(test)]

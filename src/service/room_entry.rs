@@ -209,12 +209,12 @@ impl RoomEntry {
         }
     }
 
-    /// Tells clients that accept notices to fetch ICE servers.
+    /// Has `parlor.v1` clients get other ICE servers, and tells plain ones that accept notices to fetch them.
     pub(super) fn notify_ice_servers(&self) {
         let notice = serde_json::json!({ "type": "ice-servers", "roomId": &*self.id });
         let notice = Bytes::from(notice.to_string());
         for known in self.connections.values() {
-            if known.outbox.accepts_notices() {
+            if !known.outbox.renew_ice() && known.outbox.accepts_notices() {
                 known.outbox.push(notice.clone(), None);
             }
         }

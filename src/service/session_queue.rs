@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::renewals::RenewalState;
 use super::resume_memory::{Excess, Holder, ResumeMemory, Share};
 use crate::room::Session;
 
@@ -21,6 +22,7 @@ pub(super) struct SessionQueue {
     pub missed: VecDeque<Bytes>,
     /// Whether the client has no connection.
     pub is_away: bool,
+    pub renewals: RenewalState,
     /// The limit of kept frames.
     buffer_bytes: usize,
     share: Share,
@@ -39,6 +41,7 @@ impl SessionQueue {
             first: None,
             missed: VecDeque::new(),
             is_away: false,
+            renewals: RenewalState::default(),
             buffer_bytes,
             share: Share::new(memory, user, holder),
         }

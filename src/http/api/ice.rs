@@ -71,6 +71,8 @@ pub(in crate::http) struct Offer {
     pub ttl: u64,
     /// Unix seconds.
     pub expires: u64,
+    /// Whether a later credential would be valid for longer. That of a guest ends with the guest's access.
+    pub is_renewable: bool,
     /// Names the relay, if there are several nodes.
     pub relay: Option<String>,
 }
@@ -89,7 +91,8 @@ impl Offer {
         let unix = clock::now().unix;
         let settings = app.settings();
         let ttl = settings.config.turn.credential_ttl.as_secs();
-        let expires = user.limit_expiry(unix.saturating_add(ttl));
+        let wanted = unix.saturating_add(ttl);
+        let expires = user.limit_expiry(wanted);
         let credentials = &settings.credentials;
         let minted = match &bound {
             Some(BoundTo { room, generation }) => {
@@ -124,6 +127,7 @@ impl Offer {
             policy: settings.config.turn.mode.ice_transport_policy(),
             ttl: expires.saturating_sub(unix),
             expires,
+            is_renewable: expires == wanted,
             relay: relay.map(|relay| relay.id.clone()),
         }
     }

@@ -16,7 +16,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
 use super::framing::FramedStream;
-use super::requests::Requests;
+use super::heartbeat::{Heartbeat, PING_NUMBER_BYTES};
+use super::renewal::Extended;
 use crate::clock;
 use crate::config::Signaling;
 use crate::room::{CloseCode, Input, Outcome};
@@ -36,8 +37,6 @@ const MAX_MESSAGES_PER_POLL: usize = 64;
 const NO_CODE: u16 = 1005;
 const NORMAL_CODE: u16 = 1000;
 const GOING_AWAY_CODE: u16 = 1001;
-/// Bytes of a ping: its number, then that of the last frame of a session.
-const PING_NUMBER_BYTES: usize = 4;
 /// The longest timer; no token is valid for longer.
 const MAX_TIMER: Duration = Duration::from_secs(365 * 86_400);
 
@@ -52,34 +51,28 @@ pub(super) enum CloseCause {
     Network,
 }
 
+/// The times at which a connection ends by itself, or renews what expires.
+pub(super) enum Ending {
+    /// When the token of a plain client expires, in Unix seconds, if that ends the connection.
+    Plain(Option<u64>),
+    /// The client speaks `parlor.v1`; its queue has the times.
+    Extended(Box<Extended>),
+}
+
 /// An open WebSocket with a place in a room.
 pub(super) struct Connection<S> {
     socket: WebSocketStream<FramedStream<S>>,
     outbox: Arc<Outbox>,
     handle: RoomHandle,
     heartbeat: Heartbeat,
-    /// When the token expires, in Unix seconds, if that ends the connection.
+    /// When the token of a plain client expires, in Unix seconds, if that ends the connection.
     expires: Option<u64>,
     timer: Pin<Box<Sleep>>,
     max_replies: usize,
-    /// Whether the client speaks `parlor.v1`.
-    is_extended: bool,
-    /// The number of the last frame before the last ping.
-    pinged_seq: u64,
-    /// If the client speaks `parlor.v1`.
-    requests: Option<Box<Requests>>,
+    /// `None` for a plain client.
+    extended: Option<Box<Extended>>,
     /// The code of the client's close frame; 1005 if it has none (RFC 6455 section 7.4.1).
     client_code: u16,
-}
-
-/// Pings, and the wait for their pongs.
-struct Heartbeat {
-    interval: Duration,
-    timeout: Duration,
-    number: u32,
-    /// The next ping, or the end of the wait for a pong.
-    due: Instant,
-    waiting: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -89,21 +82,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         mut early: Vec<u8>,
         outbox: Arc<Outbox>,
         handle: RoomHandle,
-        expires: Option<u64>,
+        ending: Ending,
         settings: &Signaling,
     ) -> Connection<S> {
         let now = Instant::now();
-        let heartbeat = Heartbeat {
-            interval: settings.ping_interval.min(MAX_TIMER),
-            timeout: settings.ping_timeout.min(MAX_TIMER),
-            number: 0,
-            due: now + settings.ping_interval.min(MAX_TIMER),
-            waiting: false,
+        let heartbeat = Heartbeat::new(
+            settings.ping_interval.min(MAX_TIMER),
+            settings.ping_timeout.min(MAX_TIMER),
+            now,
+        );
+        let (expires, extended) = match ending {
+            Ending::Plain(expires) => (expires, None),
+            // The queue has the times, which may change.
+            Ending::Extended(extended) => (None, Some(extended)),
         };
         let next_deadline = next_deadline(&heartbeat, expires);
         let mut framed = FramedStream::new(stream);
         framed.validate_early(&mut early);
-        let is_extended = outbox.last_seq().is_some();
         Connection {
             socket: WebSocketStream::from_partially_read(
                 framed,
@@ -118,16 +113,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             expires,
             timer: Box::pin(tokio::time::sleep_until(next_deadline)),
             max_replies: settings.max_queue,
-            is_extended,
-            pinged_seq: 0,
-            requests: None,
+            extended,
             client_code: NO_CODE,
         }
-    }
-
-    /// Takes requests of a client that speaks `parlor.v1`.
-    pub(super) fn with_requests(self, requests: Option<Box<Requests>>) -> Connection<S> {
-        Connection { requests, ..self }
     }
 
     /// The queue of frames from others.
@@ -166,6 +154,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             if let Some(within) = rest.acknowledge_within {
                 self.hasten_ping(within);
+            }
+            if let (Some(times), Some(extended)) = (rest.renewals, &mut self.extended)
+                && extended.schedule.update(times)
+            {
+                self.set_timer();
             }
             if let Poll::Ready(code) = self.poll_timers(context) {
                 return Poll::Ready(CloseCause::Server(code));
@@ -216,8 +209,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if matches!(outcome, Outcome::Closed(_) | Outcome::Gone) {
                 return Poll::Ready(None);
             }
-            if let (Outcome::Requested, Some(requests)) = (outcome, &mut self.requests) {
-                requests.start(&self.handle);
+            if let (Outcome::Requested, Some(extended)) = (outcome, &mut self.extended) {
+                extended.requests.start(&self.handle);
                 return Poll::Pending;
             }
             if self.socket.get_ref().replies() > self.max_replies {
@@ -230,20 +223,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether an answer must come before further frames are read.
     fn is_waiting(&mut self) -> bool {
-        let requests = self.requests.as_mut();
-        requests.is_some_and(|requests| requests.is_waiting(&self.handle))
+        let extended = self.extended.as_mut();
+        extended.is_some_and(|one| one.requests.is_waiting(&self.handle))
     }
 
-    /// Sends pings. Ready when a pong or the token is overdue.
+    /// Sends pings, and renews what expires. Ready when a pong or the token is overdue.
     fn poll_timers(&mut self, context: &mut Context<'_>) -> Poll<CloseCode> {
         while self.timer.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            if self.expires.is_some_and(|at| at <= clock::now().unix) {
+            let unix = clock::now().unix;
+            if self.token_end().is_some_and(|at| at <= unix) {
                 return Poll::Ready(CloseCode::AuthenticationFailed);
+            }
+            if let Some(extended) = &mut self.extended {
+                extended.renew(unix, &self.outbox);
             }
             if self.heartbeat.due <= now && self.heartbeat.waiting && self.is_waiting() {
                 // The pong may be among the frames that are not read yet.
-                self.heartbeat.due = now + self.heartbeat.timeout;
+                self.heartbeat.extend(now);
             } else if self.heartbeat.due <= now {
                 match self.heartbeat.tick(now) {
                     Some(number) => self.ping(number),
@@ -257,10 +254,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Sends a ping. With a session, its pong acknowledges the frames before it.
     fn ping(&mut self, number: [u8; PING_NUMBER_BYTES]) {
-        match self.outbox.last_seq() {
-            None => self.socket.get_mut().ping(&number),
-            Some(seq) => {
-                self.pinged_seq = seq;
+        match (&mut self.extended, self.outbox.last_seq()) {
+            (None, _) | (_, None) => self.socket.get_mut().ping(&number),
+            (Some(extended), Some(seq)) => {
+                extended.pinged_seq = seq;
                 let payload = [&number[..], &seq.to_be_bytes()].concat();
                 self.socket.get_mut().ping(&payload);
             }
@@ -270,18 +267,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Whether the payload belongs to the outstanding ping.
     fn on_pong(&mut self, payload: &[u8]) -> bool {
         let number = match payload.get(..PING_NUMBER_BYTES) {
-            Some(number) if self.is_extended => number,
+            Some(number) if self.extended.is_some() => number,
             _ => payload,
         };
         if !self.heartbeat.on_pong(number) {
             return false;
         }
         self.set_timer();
-        if self.is_extended {
+        if let Some(extended) = &self.extended {
             self.outbox.confirm();
             // The number of the ping and not that of the pong: a client that acknowledges nothing would get one ping
             // after the other.
-            let within = self.outbox.acknowledge(self.pinged_seq);
+            let within = self.outbox.acknowledge(extended.pinged_seq);
             if let Some(within) = within {
                 self.hasten_ping(within);
             }
@@ -301,39 +298,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn set_timer(&mut self) {
-        let next = next_deadline(&self.heartbeat, self.expires);
+        let renewal = self.extended.as_ref().and_then(|one| one.schedule.next());
+        let next = renewal.into_iter().chain(self.token_end()).min();
+        let next = next_deadline(&self.heartbeat, next);
         self.timer.as_mut().reset(next);
     }
+
+    /// When the end of the token ends the connection, in Unix seconds.
+    fn token_end(&self) -> Option<u64> {
+        match &self.extended {
+            Some(extended) => extended.schedule.token_end(),
+            None => self.expires,
+        }
+    }
 }
 
-/// The timers of a connection. At each ping it also checks the wall clock, which may have been set.
-fn next_deadline(heartbeat: &Heartbeat, expires: Option<u64>) -> Instant {
-    let left = expires.map(|at| Duration::from_secs(at.saturating_sub(clock::now().unix)));
+/// The next deadline of a connection; `unix` is one of the wall clock, in seconds. At each ping the connection also
+/// checks the wall clock, which may have been set.
+fn next_deadline(heartbeat: &Heartbeat, unix: Option<u64>) -> Instant {
+    let left = unix.map(|at| Duration::from_secs(at.saturating_sub(clock::now().unix)));
     let end = left.map(|left| Instant::now() + left.min(MAX_TIMER));
     end.map_or(heartbeat.due, |end| end.min(heartbeat.due))
-}
-
-impl Heartbeat {
-    /// Sends the next ping, with the returned payload; `None` if the pong is overdue.
-    fn tick(&mut self, now: Instant) -> Option<[u8; 4]> {
-        if self.waiting {
-            return None;
-        }
-        self.waiting = true;
-        self.number = self.number.wrapping_add(1);
-        self.due = now + self.timeout;
-        Some(self.number.to_be_bytes())
-    }
-
-    /// Whether the payload belongs to the outstanding ping.
-    fn on_pong(&mut self, payload: &[u8]) -> bool {
-        let matches = self.waiting && payload == self.number.to_be_bytes();
-        if matches {
-            self.waiting = false;
-            self.due = self.due - self.timeout + self.interval;
-        }
-        matches
-    }
 }
 
 /// tungstenite's defaults would keep 134 KB for each connection.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::renewal::renewal_time;
 use crate::config::Signaling;
 use crate::http::api::{BoundTo, Offer, one_with_presence};
 use crate::room::Greeting;
@@ -18,7 +19,8 @@ pub(super) struct Newcomer {
 }
 
 impl Newcomer {
-    pub(super) async fn greeting(self, app: &App) -> Greeting {
+    /// Returns the parts of the `welcome`, and when its ICE servers are renewed, in Unix seconds.
+    pub(super) async fn greeting(self, app: &App) -> (Greeting, Option<u64>) {
         let Newcomer { host, access, .. } = self;
         let room = match &access.room {
             Some(room) => one_with_presence(app, room).await,
@@ -29,14 +31,16 @@ impl Newcomer {
             generation: access.generation,
         });
         let offer = Offer::new(app, host, &access.caller.user, bound).await;
+        let renewal = renewal_time(&offer);
         let settings = app.settings();
         let signaling = &settings.config.signaling;
-        Greeting {
+        let greeting = Greeting {
             room: room.to_string(),
             ice_servers: offer.into_json().to_string(),
             limits: limits(signaling).to_string(),
             within: signaling.resume_grace,
-        }
+        };
+        (greeting, renewal)
     }
 }
 

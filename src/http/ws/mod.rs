@@ -12,6 +12,8 @@ mod framing;
 mod graceful_close;
 mod greeting;
 mod handshake;
+mod heartbeat;
+mod renewal;
 mod requests;
 
 use std::sync::Arc;
@@ -23,10 +25,11 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use self::authentication::admit;
-use self::connection::{CloseCause, Connection};
+use self::connection::{CloseCause, Connection, Ending};
 use self::framing::FramedStream;
 use self::graceful_close::close_gracefully;
 use self::greeting::Newcomer;
+use self::renewal::{Extended, IceSource};
 use self::requests::Requests;
 use super::api;
 use super::error::Error;
@@ -102,8 +105,8 @@ async fn open(mut request: Request) -> Result<Response, Error> {
     Ok(response)
 }
 
-/// The queue of a connection in a room, its place there, the end of its token, and its requests.
-type Entered = (Arc<Outbox>, RoomHandle, Option<u64>, Option<Box<Requests>>);
+/// The queue of a connection in a room, its place there, and the end of its token.
+type Entered = (Arc<Outbox>, RoomHandle, Ending);
 
 /// A connection from its upgrade to its end.
 struct Session {
@@ -130,11 +133,11 @@ impl Session {
         };
         stream.limit_unsent();
         let (mut framed, cause) = match self.handle().await {
-            Ok((outbox, handle, expires, requests)) => {
+            Ok((outbox, handle, ending)) => {
                 let settings = self.app.settings();
                 let signaling = &settings.config.signaling;
-                let open = Connection::open(stream, early, outbox, handle, expires, signaling);
-                let connection = open.await.with_requests(requests);
+                let open = Connection::open(stream, early, outbox, handle, ending, signaling);
+                let connection = open.await;
                 // Not kept for the life of the connection.
                 drop(settings);
                 tracing::debug!("WebSocket admitted");
@@ -180,18 +183,28 @@ impl Session {
     async fn handle(&mut self) -> Result<Entered, CloseCode> {
         let verdict = self.verdict.take().ok_or(CloseCode::ConnectionError)?;
         let admitted = verdict?;
-        let (user, issue, expires) = (admitted.user.clone(), admitted.issue, admitted.expires);
-        let mut requests = None;
-        let (outbox, mut handle) = match self.newcomer.take() {
+        let (user, issue) = (admitted.user.clone(), admitted.issue);
+        let (outbox, mut handle, ending) = match self.newcomer.take() {
             Some(newcomer) => {
+                let host = newcomer.host.clone();
                 let claims = newcomer.access.caller.claims.clone();
-                requests = Some(Box::new(Requests::new(&self.state, &self.room, claims)));
-                self.enter_extended(admitted, *newcomer).await?
+                let (outbox, handle) = self.enter_extended(admitted, *newcomer).await?;
+                let source = IceSource {
+                    app: self.app.clone(),
+                    room: handle.room().clone(),
+                    user: user.as_str().into(),
+                    host,
+                };
+                let requests = Requests::new(&self.state, handle.room(), claims);
+                let extended = Box::new(Extended::new(source, requests));
+                (outbox, handle, Ending::Extended(extended))
             }
             None => {
                 let max_queue = self.app.settings().config.signaling.max_queue;
                 let outbox = Outbox::new(max_queue).with_notices(self.accepts_notices);
-                self.enter(admitted, Arc::new(outbox), None)?
+                let expires = (!admitted.outlives_token).then_some(admitted.token_end);
+                let (outbox, handle) = self.enter(admitted, Arc::new(outbox), None)?;
+                (outbox, handle, Ending::Plain(expires))
             }
         };
         handle.entered().await?;
@@ -200,7 +213,7 @@ impl Session {
             // Access has changed since the verdict, possibly for this user.
             check_access(&self.app, &user, &self.room, Some(issue)).await?;
         }
-        Ok((outbox, handle, expires, requests))
+        Ok((outbox, handle, ending))
     }
 
     fn enter(
@@ -229,7 +242,8 @@ impl Session {
         let settings = self.app.settings();
         let signaling = &settings.config.signaling;
         let hub = &self.app.hub;
-        let outbox = hub.session_outbox(signaling, &admitted.user, self.accepts_notices);
+        let outbox = hub.session_outbox(signaling, &admitted.user);
+        outbox.set_token_end(admitted.token_end);
         if let Some((token, seq)) = &newcomer.resume {
             let resumption = Resumption {
                 user: &admitted.user,
@@ -242,7 +256,8 @@ impl Session {
                 return Ok((outbox, handle));
             }
         }
-        let greeting = newcomer.greeting(&self.app).await;
+        let (greeting, renewal) = newcomer.greeting(&self.app).await;
+        outbox.renew_ice_at(renewal);
         self.enter(admitted, outbox, Some(greeting))
     }
 }

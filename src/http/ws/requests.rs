@@ -29,11 +29,11 @@ struct Requester {
 
 impl Requests {
     /// Requests of the bearer of a token with these claims.
-    pub(super) fn new(state: &Arc<State>, room: &str, claims: Claims) -> Requests {
+    pub(super) fn new(state: &Arc<State>, room: &Arc<str>, claims: Claims) -> Requests {
         Requests {
             requester: Requester {
                 state: state.clone(),
-                room: room.into(),
+                room: room.clone(),
                 claims: Arc::new(claims),
             },
             // An earlier connection of the session may have a request without an answer.

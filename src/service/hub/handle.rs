@@ -1,5 +1,6 @@
 //! The inputs of a connection, and its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::RoomHandle;
@@ -12,6 +13,11 @@ use crate::service::room_entry::{RoomEntry, lock};
 const ENTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl RoomHandle {
+    /// The id of the room.
+    pub fn room(&self) -> &Arc<str> {
+        &self.room
+    }
+
     /// Records that the client sent a close frame: the user left, and did not lose the connection.
     pub fn mark_closed_by_client(&mut self) {
         self.closed_by_client = true;

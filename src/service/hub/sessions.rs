@@ -14,13 +14,8 @@ use crate::service::room_entry::{Resumption, RoomEntry, lock};
 
 impl Hub {
     /// The queue of a connection of `user` that speaks `parlor.v1`.
-    pub fn session_outbox(
-        &self,
-        settings: &Signaling,
-        user: &str,
-        accepts_notices: bool,
-    ) -> Arc<Outbox> {
-        let outbox = Outbox::new(settings.max_queue).with_notices(accepts_notices);
+    pub fn session_outbox(&self, settings: &Signaling, user: &str) -> Arc<Outbox> {
+        let outbox = Outbox::new(settings.max_queue);
         let session = Session::new(random_secret());
         let buffer_bytes = settings.resume_buffer();
         outbox.with_session(session, buffer_bytes, self.sessions.memory(), user)

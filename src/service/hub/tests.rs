@@ -62,3 +62,41 @@ fn a_connection_after_the_shutdown_is_rejected() {
         .err();
     assert_eq!(late, Some(CloseCode::Stopped));
 }
+
+#[test]
+fn a_change_of_the_relay_reaches_clients_by_their_protocol() {
+    use std::task::{Context, Waker};
+
+    let (hub, settings) = (hub(), Signaling::default());
+    let extended = hub.session_outbox(&settings, "a");
+    let [plain, noticing] =
+        [false, true].map(|accepts| Arc::new(Outbox::new(1000).with_notices(accepts)));
+    let greeting = || crate::room::Greeting {
+        room: "{}".to_owned(),
+        ice_servers: "{}".to_owned(),
+        limits: "{}".to_owned(),
+        within: RETURN_TIMEOUT,
+    };
+    let people = [("a", &extended), ("b", &plain), ("c", &noticing)];
+    let _handles = people.map(|(user, outbox)| {
+        let entrance = Entrance {
+            greeting: (user == "a").then(greeting),
+            ..Entrance::plain(user, ISSUE)
+        };
+        hub.join("lobby", entrance, outbox).expect("a handle")
+    });
+    let take = |outbox: &Arc<Outbox>| {
+        let mut frames = 0;
+        let context = Context::from_waker(Waker::noop());
+        let rest = outbox.take(&context, usize::MAX, |_| frames += 1);
+        (frames, rest.renewals.map(|times| times.ice_due))
+    };
+    for (_, outbox) in people {
+        take(outbox);
+    }
+    hub.notify_ice_servers("lobby");
+    // Only the connection of the first one knows the host for URLs: it fetches the servers.
+    assert_eq!(take(&extended), (0, Some(Some(0))));
+    assert_eq!(take(&plain), (0, None));
+    assert_eq!(take(&noticing), (1, None));
+}

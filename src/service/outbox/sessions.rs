@@ -16,6 +16,7 @@ use crate::service::session_queue::SessionQueue;
 pub(in crate::service) struct Moved {
     session: Session,
     frames: VecDeque<Queued>,
+    ice_due: Option<u64>,
 }
 
 impl Outbox {
@@ -152,9 +153,11 @@ impl Outbox {
         state.close.get_or_insert(CloseCode::Replaced);
         wake(state);
         let is_whole = !is_lost && queue.session.missed(seq).is_some() && !queue.is_full(queued);
+        let ice_due = queue.renewals.inherited();
         is_whole.then(|| Moved {
             session: queue.session,
             frames,
+            ice_due,
         })
     }
 
@@ -169,6 +172,7 @@ impl Outbox {
         let Moved {
             mut session,
             frames,
+            ice_due,
         } = moved;
         session.acknowledge(seq);
         // All are numbered now, so that their number is exact.
@@ -187,6 +191,7 @@ impl Outbox {
             return;
         };
         queue.session = session;
+        queue.renewals.times.ice_due = ice_due;
         queue.first = Some(first);
         queue.missed = missed;
         let over = queue.charge(0);

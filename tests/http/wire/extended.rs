@@ -3,6 +3,7 @@
 mod messages;
 mod opening;
 mod presence;
+mod renewal;
 mod requests;
 mod sessions;
 

@@ -133,8 +133,13 @@ impl World {
 
     /// A connection that offers `parlor.v1` and its token as subprotocols.
     pub(super) fn connect_extended(&self, path: &str, user: &str) -> Client {
+        self.connect_extended_with(path, &self.token(user))
+    }
+
+    /// [`World::connect_extended`] with this token.
+    pub(super) fn connect_extended_with(&self, path: &str, token: &str) -> Client {
         let mut request = self.request(path);
-        let offered = format!("parlor.v1, bearer, {}", self.token(user));
+        let offered = format!("parlor.v1, bearer, {token}");
         let offered = offered.parse().expect("a header");
         request
             .headers_mut()
