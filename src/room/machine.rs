@@ -472,6 +472,7 @@ fn deliver(connection: ConnectionId, frame: &Bytes, from: Option<ConnectionId>) 
 
 pub use extended_member::AWAY_NOTICE;
 
+mod admit;
 mod announce;
 mod announcement;
 mod awaited;
@@ -482,5 +483,6 @@ mod extended_member;
 mod presence;
 mod remote;
 mod requests;
+mod snapshot;
 #[cfg(test)]
 mod tests;

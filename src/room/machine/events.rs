@@ -4,16 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::remote::{Awaited, Listed, RemoteMember, Standing};
-use super::{Effect, Member, Room, deliver};
-use crate::room::envelope::quoted;
-use crate::room::error_budget::ErrorBudget;
-use crate::room::roster::{Entry, NodeId, Place, Request, Return, RosterEvent};
+use super::{Effect, Room};
+use crate::room::roster::{Entry, NodeId, Place, Return, RosterEvent};
 use crate::room::rule::{Rule, applies};
 use crate::room::{CloseCode, ConnectionId};
 
 /// How a connection enters.
 #[derive(Debug, Clone, Copy)]
-enum Arrival<'a> {
+pub(super) enum Arrival<'a> {
     /// As a newcomer.
     Entered,
     /// In place of the user's earlier connection, which these members of this node do not know of.
@@ -137,117 +135,13 @@ impl Room {
         self.forget_if_unlisted();
     }
 
-    /// Replaces the known roster. `entered` is the user whose entry brought it.
-    fn take_snapshot(
+    /// Closes a connection that waits for its entry.
+    pub(super) fn refuse(
         &mut self,
-        seq: u64,
-        roster: Vec<Entry>,
-        entered: Option<(&Arc<str>, Option<&Return>)>,
+        connection: ConnectionId,
+        code: CloseCode,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(remote) = &mut self.remote else {
-            return;
-        };
-        remote.standing = Standing::Listed;
-        remote.seq = seq;
-        let (awaited, present): (Vec<Entry>, Vec<Entry>) = roster
-            .into_iter()
-            .partition(|entry| entry.awaited_since.is_some());
-        let (own, others): (Vec<Entry>, Vec<Entry>) = present
-            .into_iter()
-            .partition(|entry| entry.place.node == remote.node);
-        let known = awaited.iter().filter(|entry| {
-            let member = remote.members.get(&entry.user);
-            member.is_some_and(|member| member.place == entry.place)
-        });
-        let users = others.iter().chain(known);
-        let users: HashSet<Arc<str>> = users.map(|entry| entry.user.clone()).collect();
-        let listed = own.iter().map(|entry| {
-            let Place {
-                connection, age, ..
-            } = entry.place;
-            (entry.user.clone(), Listed { connection, age })
-        });
-        remote.listed = listed.collect();
-        let is_gone = |user: &Arc<str>, m: &RemoteMember| {
-            m.is_confirmed && !users.contains(user) && applies(Rule::UnlistedMembersLeave)
-        };
-        let gone = remote.members.iter().filter(|(user, m)| is_gone(user, m));
-        let gone: Vec<Place> = gone.map(|(_, member)| member.place.clone()).collect();
-        for place in gone {
-            remote.remember_ended(place);
-        }
-        self.remove_remote(is_gone, effects);
-        self.close_unlisted(effects);
-        for Entry { user, place, .. } in others {
-            self.learn_restated(user, place, effects);
-        }
-        for entry in awaited {
-            self.learn_awaited(entry, effects);
-        }
-        let mut own: Vec<Entry> = own;
-        own.sort_unstable_by_key(|entry| entry.place.age);
-        // Before anybody is admitted, who would not know the earlier connections.
-        for Entry { user, place, .. } in &own {
-            self.end_earlier(user, Some(place), effects);
-        }
-        for Entry { user, place, .. } in own {
-            let arrival = match entered {
-                Some((one, Some(returned))) if *one == user && returned.is_resumed => {
-                    Arrival::Resumed(returned, &[])
-                }
-                Some((one, _)) if *one == user => Arrival::Entered,
-                _ => Arrival::Stated,
-            };
-            self.learn(user, place, arrival, effects);
-        }
-        self.abandon_suspensions(effects);
-        self.refuse_unlisted(&users, effects);
-        self.forget_if_unlisted();
-    }
-
-    /// Closes members that the roster does not list.
-    fn close_unlisted(&mut self, effects: &mut Vec<Effect>) {
-        let Some(remote) = &self.remote else { return };
-        let is_unlisted = |(id, member): &(&ConnectionId, &Member)| {
-            remote
-                .listed
-                .get(&member.user)
-                .map(|listed| listed.connection)
-                != Some(**id)
-        };
-        let unlisted = self.members.iter().filter(is_unlisted);
-        let mut unlisted: Vec<ConnectionId> = unlisted.map(|(id, _)| *id).collect();
-        unlisted.sort_unstable();
-        for connection in unlisted {
-            self.close(connection, CloseCode::Replaced, effects);
-        }
-    }
-
-    /// Closes connections that were stated and that the roster does not list.
-    fn refuse_unlisted(&mut self, elsewhere: &HashSet<Arc<str>>, effects: &mut Vec<Effect>) {
-        let Some(remote) = &self.remote else { return };
-        let entering = remote
-            .entering
-            .iter()
-            .filter(|(_, entering)| entering.is_stated);
-        let mut refused: Vec<(ConnectionId, CloseCode)> = entering
-            .map(|(id, entering)| {
-                if elsewhere.contains(&entering.user) {
-                    (*id, CloseCode::Replaced)
-                } else {
-                    (*id, CloseCode::ConnectionError)
-                }
-            })
-            .collect();
-        refused.sort_unstable_by_key(|(id, _)| *id);
-        for (connection, code) in refused {
-            self.refuse(connection, code, effects);
-        }
-    }
-
-    /// Closes a connection that waits for its entry.
-    fn refuse(&mut self, connection: ConnectionId, code: CloseCode, effects: &mut Vec<Effect>) {
         let entering = self
             .remote
             .as_mut()
@@ -257,25 +151,8 @@ impl Room {
         }
     }
 
-    /// Adds a place that a node restated. One that was replaced before is ended: its node did not learn of that
-    /// before the roster was lost.
-    fn learn_restated(&mut self, user: Arc<str>, place: Place, effects: &mut Vec<Effect>) {
-        let Some(remote) = &mut self.remote else {
-            return;
-        };
-        let newer = remote
-            .members
-            .get(&user)
-            .is_some_and(|member| place < member.place);
-        let is_ended = newer || remote.ended.contains(&place);
-        if is_ended && place.node != remote.node && applies(Rule::ReplacedMembersStayAway) {
-            return remote.requests.push(Request::End { user, place });
-        }
-        self.learn(user, place, Arrival::Stated, effects);
-    }
-
     /// Adds the place of a user, in place of an earlier one.
-    fn learn(
+    pub(super) fn learn(
         &mut self,
         user: Arc<str>,
         place: Place,
@@ -320,109 +197,6 @@ impl Room {
             };
             remote.members.insert(user, member);
         }
-    }
-
-    /// Makes a connection a member: of it and each other member, the older one is notified of the newer one.
-    fn admit(
-        &mut self,
-        user: Arc<str>,
-        place: Place,
-        arrival: Arrival<'_>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Place {
-            connection, age, ..
-        } = place;
-        self.end_earlier(&user, Some(&place), effects);
-        let Some(remote) = &mut self.remote else {
-            return;
-        };
-        remote
-            .listed
-            .insert(user.clone(), Listed { connection, age });
-        if self.members.contains_key(&connection) {
-            return;
-        }
-        let Some(entering) = remote.entering.remove(&connection) else {
-            // It ended before, or the departure did not reach the roster.
-            if applies(Rule::UnknownEntriesEnd) {
-                remote.request_leave(user.clone(), connection);
-            }
-            if let Arrival::Resumed(returned, unaware) = arrival {
-                self.notify_vain_return(&user, returned, unaware, effects);
-            }
-            return;
-        };
-        if entering.resume && matches!(arrival, Arrival::Stated) {
-            // Whether it was resumed, and who left meanwhile, is lost.
-            let code = CloseCode::ConnectionError;
-            effects.push(Effect::Close { connection, code });
-            return remote.request_leave(user, connection);
-        }
-        let returned = match arrival {
-            Arrival::Resumed(returned, _) => Some(returned),
-            Arrival::Entered | Arrival::Stated => None,
-        };
-        let is_resumed = returned.is_some();
-        let member = Member {
-            quoted: quoted(&user),
-            user: user.clone(),
-            used: entering.used,
-            errors: ErrorBudget::default(),
-            resumed: is_resumed,
-            replacements: Vec::new(),
-            profile: None,
-            extended: None,
-        };
-        remote.requests.push(Request::Admitted {
-            connection,
-            is_resumed,
-        });
-        self.notify_older(&user, &place, arrival, effects);
-        if let Some(returned) = returned {
-            self.replay_departures_since(connection, returned, effects);
-        }
-        let Some(remote) = &self.remote else { return };
-        let elsewhere = remote
-            .members
-            .iter()
-            .map(|(user, m)| (user, m.place.clone()));
-        let here = self.members.iter().map(|(id, other)| {
-            let age = remote.age_of(&other.user);
-            (&other.user, remote.place(*id, age))
-        });
-        let newer = here.chain(elsewhere).filter(|(_, other)| place < *other);
-        for (other, _) in newer {
-            let frame = self.presence("user-joined", &quoted(other));
-            effects.push(deliver(connection, &frame, None));
-        }
-        self.by_user.insert(user, connection);
-        self.members.insert(connection, member);
-    }
-
-    /// Notifies the members of this node who are older than `place` of its user. A resumed connection is the newest,
-    /// and those who know its user are not notified.
-    fn notify_older(
-        &self,
-        user: &str,
-        place: &Place,
-        arrival: Arrival<'_>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(remote) = &self.remote else { return };
-        let frame = self.presence("user-joined", &quoted(user));
-        let is_older = |(id, member): &(&ConnectionId, &Member)| {
-            let own = remote.place(**id, remote.age_of(&member.user));
-            let is_newcomer = match arrival {
-                Arrival::Resumed(returned, unaware) if applies(Rule::ResumedMembersStay) => {
-                    returned.newcomers.contains(&member.user) || unaware.contains(&member.user)
-                }
-                _ => true,
-            };
-            is_newcomer && (own < *place || !applies(Rule::OlderIsNotified))
-        };
-        let older = self.members.iter().filter(is_older);
-        effects.extend(older.map(|(id, _)| deliver(*id, &frame, None)));
     }
 
     /// Ends the connections of a user that `by` replaces, or another one without a place here.
@@ -487,7 +261,7 @@ impl Room {
     }
 
     /// Without an entry of this node, the roster sends no more events.
-    fn forget_if_unlisted(&mut self) {
+    pub(super) fn forget_if_unlisted(&mut self) {
         if let Some(remote) = &mut self.remote
             && remote.listed.is_empty()
         {
