@@ -16,6 +16,19 @@ pub enum Departure {
 }
 
 impl Departure {
+    const ALL: [Departure; 5] = [
+        Departure::Left,
+        Departure::Lost,
+        Departure::Kicked,
+        Departure::Banned,
+        Departure::Disabled,
+    ];
+
+    /// The departure with this name; `None` if there is none.
+    pub fn from_label(label: &str) -> Option<Departure> {
+        Departure::ALL.into_iter().find(|one| one.label() == label)
+    }
+
     /// The name in frames.
     pub fn label(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::envelope::Kind;
 use super::profile::Profile;
+use super::server_frame::Participants;
 use super::{CloseCode, ConnectionId, DropReason};
 
 /// An input of a connection.
@@ -24,6 +25,11 @@ pub enum Effect {
         frame: Bytes,
         /// The connection that sent it; `None` for a message of the server.
         from: Option<ConnectionId>,
+    },
+    /// Send the first frame to that connection of a room of several nodes, before all others.
+    Welcome {
+        connection: ConnectionId,
+        participants: Participants,
     },
     /// Close that connection. It is no part of the room any more.
     Close {

@@ -249,7 +249,8 @@ impl Room {
     ) {
         if let Some(member) = self.remove_member(connection) {
             let remote = self.remote.as_mut();
-            let is_requested = remote.is_some_and(|one| one.leave(&member.user, connection));
+            let is_requested =
+                remote.is_some_and(|one| one.leave(&member.user, connection, reason));
             self.notify_departure(&member, reason, is_requested, effects);
             if !member.used.is_idle(self.latest) {
                 self.used_by_user.insert(member.user, member.used);
@@ -309,7 +310,7 @@ impl Room {
             self.notify(|_| true, left, &quoted(user), effects);
         }
         let Some(&connection) = self.by_user.get(user) else {
-            return self.close_entering(user, code, effects);
+            return self.close_entering(user, reason, code, effects);
         };
         effects.push(Effect::Close { connection, code });
         self.leave_for(reason, connection, effects);
@@ -435,7 +436,7 @@ impl Room {
                 let others = self.members.keys().filter(|other| **other != sender);
                 effects.extend(others.map(|other| deliver(*other, &frame, Some(sender))));
                 if let Some(remote) = &mut self.remote {
-                    let copies = remote.send_to_all(&member.user, sender, &frame);
+                    let copies = remote.send_to_all(&member.user, sender, &frame, false);
                     return Ok((envelope.kind, effects.len() - before + copies));
                 }
             }

@@ -13,6 +13,7 @@ mod client_request;
 mod close_code;
 mod connection;
 mod departure;
+mod description;
 mod effect;
 mod envelope;
 mod envelope_fields;
@@ -35,6 +36,7 @@ pub use client_request::{ClientRequest, Rejection};
 pub use close_code::CloseCode;
 pub use connection::ConnectionId;
 pub use departure::Departure;
+pub use description::Description;
 pub use effect::{Effect, Entrant, Input, Join, Outcome};
 pub use envelope::Kind;
 pub use limits::Limits;
@@ -42,7 +44,7 @@ pub use machine::{AWAY_NOTICE, Room};
 pub use notice::{ice_servers, token_expiring};
 pub use profile::{Profile, Role};
 pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, Return, RosterEvent, StatedMember};
-pub use server_frame::{Greeting, ResumeNotice, SessionNotice};
+pub use server_frame::{Greeting, Participants, ResumeNotice, SessionNotice};
 pub use session::{ResumeSecret, Session};
 
 /// The reason why a message is dropped. It is counted. A plain client gets no answer, a `parlor.v1` client an `error`.

@@ -280,7 +280,7 @@ fn relayed(text: &str) -> Option<String> {
     room.receive(alice, Input::Text(text), Mono(0), &mut effects);
     match effects.pop()? {
         Effect::Deliver { frame, .. } => String::from_utf8(frame.to_vec()).ok(),
-        Effect::Close { .. } => None,
+        Effect::Close { .. } | Effect::Welcome { .. } => None,
     }
 }
 

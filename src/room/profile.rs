@@ -12,6 +12,13 @@ pub enum Role {
 }
 
 impl Role {
+    const ALL: [Role; 4] = [Role::Owner, Role::Moderator, Role::Member, Role::Guest];
+
+    /// The role with this name; `None` if there is none.
+    pub(super) fn from_label(label: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.label() == label)
+    }
+
     /// The name in frames.
     pub fn label(self) -> &'static str {
         match self {

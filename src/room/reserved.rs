@@ -8,16 +8,27 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::envelope::Kind;
+use super::envelope::{Envelope, Kind};
+
+/// [`without_reserved_keys`] of a message that another node relayed.
+pub(super) fn for_extended(frame: &Bytes) -> Bytes {
+    let Ok(text) = std::str::from_utf8(frame) else {
+        return frame.clone();
+    };
+    // No search for the type of the messages that have none of the keys.
+    let kind = || Envelope::parse(text).map_or(Kind::UserJoined, |envelope| envelope.kind);
+    if is_suspect(text, true) {
+        without_reserved_keys(text, frame, kind())
+    } else {
+        frame.clone()
+    }
+}
 
 /// Returns the copy for `parlor.v1` readers: without a `seq` beside `type`, and without `data.participant` in an
 /// announcement. `text` is the message that `frame` is made from.
 pub(super) fn without_reserved_keys(text: &str, frame: &Bytes, kind: Kind) -> Bytes {
     let announces = kind == Kind::UserJoined;
-    // Nearly no message has these keys in any spelling: most are not parsed again.
-    let may_have = |end: &str| text.contains(end) || text.contains("\\u");
-    let is_suspect = may_have("seq\"") || announces && may_have("participant\"");
-    if !is_suspect {
+    if !is_suspect(text, announces) {
         return frame.clone();
     }
     let Ok(object) = serde_json::from_slice::<Object<'_>>(frame) else {
@@ -37,6 +48,12 @@ pub(super) fn without_reserved_keys(text: &str, frame: &Bytes, kind: Kind) -> By
         }
     });
     Bytes::from(copy)
+}
+
+/// Whether a message may have the keys, in any spelling. Nearly none has: most are not parsed again.
+fn is_suspect(text: &str, announces: bool) -> bool {
+    let may_have = |end: &str| text.contains(end) || text.contains("\\u");
+    may_have("seq\"") || announces && may_have("participant\"")
 }
 
 /// The entries of an object as they stand in the text.

@@ -241,7 +241,7 @@ fn a_new_connection_is_announced_to_resumed_ones_as_left_and_joined() {
             Effect::Deliver { frame, .. } => {
                 serde_json::from_slice::<Value>(frame).unwrap()["type"].clone()
             }
-            Effect::Close { .. } => panic!("nobody is closed"),
+            other => panic!("{other:?} is no frame"),
         })
         .collect();
     assert_eq!(kinds, ["user-left", "user-joined"]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::ConnectionId;
+use super::{ConnectionId, Departure, Description};
 
 /// A node during one incarnation, as `name.incarnation`. A node that was evicted returns with another one.
 pub type NodeId = Arc<str>;
@@ -29,6 +29,8 @@ pub struct Place {
 pub struct Entry {
     pub user: Arc<str>,
     pub place: Place,
+    /// `None`: only the id is known, as of a node of an earlier version. Here and below.
+    pub description: Option<Box<Description>>,
     /// The connection ended because its node restarts, and the user is awaited. Members who are older than this know
     /// the user.
     pub awaited_since: Option<u64>,
@@ -54,6 +56,7 @@ pub enum RosterEvent {
         user: Arc<str>,
         /// `None` if the node of the new connection was evicted: only the earlier connection ends.
         place: Option<Place>,
+        description: Option<Box<Description>>,
         /// The whole roster, if this is the first member on the receiving node.
         roster: Option<Vec<Entry>>,
         /// If the user was awaited.
@@ -64,6 +67,16 @@ pub enum RosterEvent {
         user: Arc<str>,
         node: NodeId,
         connection: ConnectionId,
+        reason: Departure,
+    },
+    /// The description of a member changed. It has the number of the event before it: nodes of earlier versions ignore
+    /// it.
+    Described {
+        seq: u64,
+        user: Arc<str>,
+        node: NodeId,
+        connection: ConnectionId,
+        description: Option<Box<Description>>,
     },
     /// A connection ended because its node restarts: nobody is notified while its user is awaited. `since` is the age of
     /// this event: older members know the user.
@@ -80,6 +93,7 @@ pub enum RosterEvent {
         user: Arc<str>,
         /// Users who do not know the user.
         newcomers: Vec<Arc<str>>,
+        reason: Departure,
     },
     /// All members on a node left, because the node was evicted.
     NodeGone { seq: u64, node: NodeId },
@@ -109,6 +123,8 @@ pub struct StatedMember {
     pub connection: ConnectionId,
     /// `None` for a connection that the roster keeps if it lists it, and does not list anew.
     pub age: Option<u64>,
+    /// `None` if the connection has ended.
+    pub description: Option<Box<Description>>,
 }
 
 /// A request of a room to the roster and to other nodes. The order of requests must be kept.
@@ -119,6 +135,13 @@ pub enum Request {
         connection: ConnectionId,
         /// Whether it continues the connection of an awaited user.
         resume: bool,
+        description: Box<Description>,
+    },
+    /// Changes the description of a member of this node.
+    Describe {
+        user: Arc<str>,
+        connection: ConnectionId,
+        description: Box<Description>,
     },
     /// Ends a connection because this node restarts: its user is awaited.
     Suspend {
@@ -128,10 +151,15 @@ pub enum Request {
     Leave {
         user: Arc<str>,
         connection: ConnectionId,
+        reason: Departure,
     },
     /// Ends a connection on another node that was replaced before, and that its node stated again because it did
     /// not learn of that. Or ends the wait for an awaited user.
-    End { user: Arc<str>, place: Place },
+    End {
+        user: Arc<str>,
+        place: Place,
+        reason: Departure,
+    },
     /// States all members of the room on this node.
     Restate {
         number: u64,
@@ -157,5 +185,7 @@ pub struct RemoteFrame {
     pub from: ConnectionId,
     /// `None`: all members on the receiving node.
     pub to: Option<ConnectionId>,
+    /// Whether it is for `parlor.v1` clients alone.
+    pub is_extended: bool,
     pub frame: Bytes,
 }

@@ -44,6 +44,23 @@ pub struct Greeting {
     pub within: Duration,
 }
 
+/// The participants of a `welcome`, as JSON without brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Participants(String);
+
+impl Participants {
+    pub(super) fn render<'a>(participants: impl Iterator<Item = Participant<'a>>) -> Participants {
+        let participants: Vec<String> = participants.map(|one| one.render()).collect();
+        Participants(participants.join(","))
+    }
+
+    /// The JSON.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The token for the next resumption.
 #[derive(Debug)]
 pub struct ResumeNotice<'a> {
@@ -67,7 +84,7 @@ pub(super) enum ServerFrame<'a> {
         role: Role,
         greeting: &'a Greeting,
         session: &'a SessionNotice<'a>,
-        participants: &'a [Participant<'a>],
+        participants: &'a Participants,
     },
     Resumed {
         /// The number of frames that follow with their earlier numbers.
@@ -102,15 +119,13 @@ impl ServerFrame<'_> {
                 session,
                 participants,
             } => {
-                let participants: Vec<String> =
-                    participants.iter().map(Participant::render).collect();
                 format!(
                     r#"{{"type":"welcome","roomId":{room},"data":{{"session":{},"resume":{},"userId":{user},"role":"{}","room":{},"participants":[{}],"iceServers":{},"limits":{}}}}}"#,
                     quoted(session.id),
                     session.resume.render(),
                     role.label(),
                     greeting.room,
-                    participants.join(","),
+                    participants.0,
                     greeting.ice_servers,
                     greeting.limits,
                 )

@@ -339,7 +339,7 @@ impl Hub {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Adds a connection, whose frames go to `outbox`. It cannot speak `parlor.v1` if there are several nodes.
+    /// Adds a connection, whose frames go to `outbox`.
     pub fn join(
         self: &Arc<Self>,
         room: &str,
@@ -361,7 +361,7 @@ impl Hub {
         let (connection, entered) = match &self.link {
             None => (lock(&entry).join(entrance, outbox, clock::now())?, None),
             Some(_) => {
-                let (connection, entered) = lock(&entry).enter(&entrance, outbox);
+                let (connection, entered) = lock(&entry).enter(entrance, outbox);
                 (connection, Some(entered))
             }
         };

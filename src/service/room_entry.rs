@@ -38,7 +38,14 @@ pub(super) struct ConnectionEntry {
     pub since: u64,
     outbox: Arc<Outbox>,
     /// Until the roster of several nodes lists the connection.
-    entering: Option<oneshot::Sender<Result<(), CloseCode>>>,
+    entering: Option<Box<Entering>>,
+}
+
+/// The wait of a connection for its entry into a room of several nodes.
+struct Entering {
+    entered: oneshot::Sender<Result<(), CloseCode>>,
+    /// If the connection speaks `parlor.v1`.
+    greeting: Option<Greeting>,
 }
 
 /// A connection that enters a room.
@@ -147,7 +154,12 @@ impl RoomEntry {
                 };
                 self.connections.insert(connection, known);
                 if let Some(greeting) = greeting {
-                    self.welcome(connection, &greeting, outbox);
+                    let welcome = Welcome {
+                        room: &self.room,
+                        participants: &self.room.participants(),
+                        greeting: &greeting,
+                    };
+                    welcome.send(connection, outbox);
                 }
                 self.apply_effects();
                 Ok(connection)
@@ -158,19 +170,35 @@ impl RoomEntry {
     /// Adds a connection to a room of several nodes. It is a member when the receiver gets `Ok`.
     pub(super) fn enter(
         &mut self,
-        entrance: &Entrance<'_>,
+        entrance: Entrance<'_>,
         outbox: &Arc<Outbox>,
     ) -> (ConnectionId, oneshot::Receiver<Result<(), CloseCode>>) {
         let now = clock::now();
-        let (entering, entered) = oneshot::channel();
+        let Entrance {
+            user,
+            issue,
+            profile,
+            resume,
+            greeting,
+        } = entrance;
+        let (sender, entered) = oneshot::channel();
+        let entrant = Entrant {
+            user,
+            profile,
+            is_extended: greeting.is_some(),
+            resume,
+        };
         let known = ConnectionEntry {
-            user: entrance.user.into(),
-            issue: entrance.issue,
+            user: user.into(),
+            issue,
             since: now.unix,
             outbox: outbox.clone(),
-            entering: Some(entering),
+            entering: Some(Box::new(Entering {
+                entered: sender,
+                greeting,
+            })),
         };
-        let connection = self.room.enter(entrance.user, entrance.resume, now.mono);
+        let connection = self.room.enter_as(entrant, now.mono);
         self.connections.insert(connection, known);
         self.apply_effects();
         (connection, entered)
@@ -191,11 +219,27 @@ impl RoomEntry {
                         }
                     }
                 }
+                Effect::Welcome {
+                    connection,
+                    participants,
+                } => {
+                    if let Some(known) = self.connections.get(&connection)
+                        && let Some(entering) = &known.entering
+                        && let Some(greeting) = &entering.greeting
+                    {
+                        let welcome = Welcome {
+                            room: &self.room,
+                            participants: &participants,
+                            greeting,
+                        };
+                        welcome.send(connection, &known.outbox);
+                    }
+                }
                 Effect::Close { connection, code } => {
                     if let Some(known) = self.connections.remove(&connection) {
                         known.outbox.close(code);
                         if let Some(entering) = known.entering {
-                            let _ = entering.send(Err(code));
+                            let _ = entering.entered.send(Err(code));
                         }
                     }
                 }
@@ -236,7 +280,7 @@ impl RoomEntry {
                 && let Some(known) = self.connections.get_mut(connection)
                 && let Some(entering) = known.entering.take()
             {
-                let _ = entering.send(Ok(()));
+                let _ = entering.entered.send(Ok(()));
             }
         }
         requests
@@ -251,6 +295,8 @@ pub fn limits(settings: &Signaling) -> Limits {
         bytes: Limit::per_second(settings.byte_rate.into(), burst),
     }
 }
+
+use sessions::Welcome;
 
 #[cfg(test)]
 mod session_tests;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use crate::room::{ConnectionId, Entry, NodeId, Place, Return, RosterEvent};
+use crate::room::{
+    ConnectionId, Departure, Description, Entry, NodeId, Place, Return, RosterEvent,
+};
 
 /// An entry of the inbox.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ struct Fields {
     resumes: Option<String>,
     newcomers: String,
     left: String,
+    description: String,
+    reason: String,
     batch: Vec<u8>,
 }
 
@@ -85,6 +89,8 @@ fn parse_fields(fields: Vec<Value>) -> Option<InboxEntry> {
             "f" => known.resumes.insert(String::new()),
             "x" => &mut known.newcomers,
             "d" => &mut known.left,
+            "i" => &mut known.description,
+            "y" => &mut known.reason,
             "b" => {
                 known.batch = bytes(value)?;
                 continue;
@@ -122,6 +128,7 @@ impl Fields {
         let seq = || self.seq.parse().ok();
         let connection = || connection(&self.connection);
         let roster = self.lines.as_deref().map(entries);
+        let reason = Departure::from_label(&self.reason).unwrap_or(Departure::Lost);
         Some(match &*self.kind {
             "entered" => RosterEvent::Entered {
                 seq: seq()?,
@@ -131,6 +138,7 @@ impl Fields {
                     node,
                     connection: connection()?,
                 }),
+                description: description(&self.description),
                 roster,
                 returned: self.resumes.as_ref().map(|resumes| Return {
                     is_resumed: resumes == "1",
@@ -149,12 +157,21 @@ impl Fields {
                 seq: seq()?,
                 user: Arc::from(&*self.user),
                 newcomers: users(&self.newcomers),
+                reason,
             },
             "left" => RosterEvent::Left {
                 seq: seq()?,
                 user: Arc::from(&*self.user),
                 node,
                 connection: connection()?,
+                reason,
+            },
+            "described" => RosterEvent::Described {
+                seq: seq()?,
+                user: Arc::from(&*self.user),
+                node,
+                connection: connection()?,
+                description: description(&self.description),
             },
             "gone" => RosterEvent::NodeGone { seq: seq()?, node },
             "restated" => RosterEvent::Restated {
@@ -181,7 +198,8 @@ fn users(text: &str) -> Vec<Arc<str>> {
     text.split_ascii_whitespace().map(Arc::from).collect()
 }
 
-/// Parses lines of "user node connection age", and since when the user is awaited.
+/// Parses lines of "user node connection age", since when the user is awaited, and the description. A node of an earlier
+/// version writes no description.
 fn entries(lines: &str) -> Vec<Entry> {
     let entry = |line: &str| {
         let mut words = line.split(' ');
@@ -189,7 +207,12 @@ fn entries(lines: &str) -> Vec<Entry> {
         let node = NodeId::from(words.next()?);
         let connection = connection(words.next()?)?;
         let age = words.next()?.parse().ok()?;
-        let awaited_since = words.next().and_then(|since| since.parse().ok());
+        let word = words.next().unwrap_or_default();
+        let awaited_since = word.parse().ok();
+        let text = match awaited_since {
+            Some(_) => words.next().unwrap_or_default(),
+            None => word,
+        };
         let place = Place {
             age,
             node,
@@ -198,10 +221,15 @@ fn entries(lines: &str) -> Vec<Entry> {
         Some(Entry {
             user,
             place,
+            description: description(text),
             awaited_since,
         })
     };
     lines.lines().filter_map(entry).collect()
+}
+
+fn description(text: &str) -> Option<Box<Description>> {
+    Description::parse(text).map(Box::new)
 }
 
 fn connection(text: &str) -> Option<ConnectionId> {

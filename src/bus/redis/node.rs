@@ -266,6 +266,7 @@ impl Node {
                 Request::Resync => self.want_restate(room),
                 Request::Admitted { .. } => {}
                 Request::Enter { .. }
+                | Request::Describe { .. }
                 | Request::Suspend { .. }
                 | Request::Leave { .. }
                 | Request::End { .. }

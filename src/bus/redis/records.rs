@@ -1,6 +1,6 @@
 //! Messages between nodes: a batch of frames is one entry of the receiving node's inbox.
 //!
-//! A record is: its length (u32), its kind (u8, 1 = frame), room and user (u16 length and text), the sender's
+//! A record is: its length (u32), its kind (u8, 1 = frame, 2 = frame for `parlor.v1` clients alone), room and user (u16 length and text), the sender's
 //! connection and the receiver's (u64; 0 = all), and the frame. All numbers are big-endian. A receiver skips
 //! records of other kinds.
 
@@ -11,12 +11,17 @@ use bytes::{Buf, BufMut, Bytes};
 use crate::room::{ConnectionId, RemoteFrame};
 
 const FRAME: u8 = 1;
+const EXTENDED_FRAME: u8 = 2;
 
 /// Appends a frame to a batch. Ids longer than 65,535 bytes do not exist.
 pub(super) fn write(batch: &mut Vec<u8>, room: &str, sent: &RemoteFrame) {
     let length = 1 + 2 + room.len() + 2 + sent.user.len() + 16 + sent.frame.len();
     batch.put_u32(length as u32);
-    batch.put_u8(FRAME);
+    batch.put_u8(if sent.is_extended {
+        EXTENDED_FRAME
+    } else {
+        FRAME
+    });
     write_text(batch, room);
     write_text(batch, &sent.user);
     batch.put_u64(sent.from.number());
@@ -44,9 +49,11 @@ pub(super) fn read(batch: Vec<u8>) -> Vec<(Arc<str>, RemoteFrame)> {
 }
 
 fn read_record(mut record: Bytes) -> Option<(Arc<str>, RemoteFrame)> {
-    if record.try_get_u8().ok()? != FRAME {
-        return None;
-    }
+    let is_extended = match record.try_get_u8().ok()? {
+        FRAME => false,
+        EXTENDED_FRAME => true,
+        _ => return None,
+    };
     let room = read_text(&mut record)?;
     let user = read_text(&mut record)?;
     let from = ConnectionId::new(record.try_get_u64().ok()?)?;
@@ -55,6 +62,7 @@ fn read_record(mut record: Bytes) -> Option<(Arc<str>, RemoteFrame)> {
         user,
         from,
         to,
+        is_extended,
         frame: record,
     };
     Some((room, sent))
@@ -78,6 +86,7 @@ mod tests {
             user: "alice".into(),
             from: ConnectionId::new(7).unwrap(),
             to: to.and_then(ConnectionId::new),
+            is_extended: to.is_some(),
             frame: Bytes::from_static(b"{}"),
         }
     }

@@ -9,6 +9,7 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 pub enum Script {
     Enter,
     Leave,
+    Describe,
     Suspend,
     Restate,
     Restated,
@@ -32,9 +33,10 @@ const ONCE: &str = include_str!("scripts/once.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
 
 impl Script {
-    pub const ALL: [Script; 16] = [
+    pub const ALL: [Script; 17] = [
         Script::Enter,
         Script::Leave,
+        Script::Describe,
         Script::Suspend,
         Script::Restate,
         Script::Restated,
@@ -55,6 +57,7 @@ impl Script {
         let own = match self {
             Script::Enter => include_str!("scripts/enter.lua"),
             Script::Leave => include_str!("scripts/leave.lua"),
+            Script::Describe => include_str!("scripts/describe.lua"),
             Script::Suspend => include_str!("scripts/suspend.lua"),
             Script::Restate => include_str!("scripts/restate.lua"),
             Script::Restated => include_str!("scripts/restated.lua"),
@@ -73,6 +76,7 @@ impl Script {
         let parts: &[&str] = match self {
             Script::Enter
             | Script::Leave
+            | Script::Describe
             | Script::Suspend
             | Script::Restate
             | Script::Restated

@@ -89,6 +89,7 @@ impl Simulation {
                     let reader = &self.readers[&connection];
                     self.dropped += reader.outbox.push(frame, from);
                 }
+                Effect::Welcome { .. } => panic!("all clients are plain"),
                 Effect::Close { connection, code } => {
                     self.readers[&connection].outbox.close(code);
                 }

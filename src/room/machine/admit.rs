@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use super::announcement::Announcement;
 use super::events::Arrival;
-use super::remote::Listed;
-use super::{Effect, Member, Room, deliver};
+use super::remote::{Entering, Listed, RemoteMember};
+use super::{Effect, Member, Room};
 use crate::room::envelope::quoted;
-use crate::room::error_budget::ErrorBudget;
 use crate::room::roster::{Place, Request};
 use crate::room::rule::{Rule, applies};
-use crate::room::{CloseCode, ConnectionId};
+use crate::room::server_frame::{Participant, Participants};
+use crate::room::{CloseCode, ConnectionId, Departure, Description};
 
 impl Room {
     /// Makes a connection a member: of it and each other member, the older one is notified of the newer one.
@@ -17,6 +18,7 @@ impl Room {
         &mut self,
         user: Arc<str>,
         place: Place,
+        description: Option<Box<Description>>,
         arrival: Arrival<'_>,
         effects: &mut Vec<Effect>,
     ) {
@@ -36,7 +38,7 @@ impl Room {
         let Some(entering) = remote.entering.remove(&connection) else {
             // It ended before, or the departure did not reach the roster.
             if applies(Rule::UnknownEntriesEnd) {
-                remote.request_leave(user.clone(), connection);
+                remote.request_leave(user.clone(), connection, Departure::Lost);
             }
             if let Arrival::Resumed(returned, unaware) = arrival {
                 self.notify_vain_return(&user, returned, unaware, effects);
@@ -47,71 +49,105 @@ impl Room {
             // Whether it was resumed, and who left meanwhile, is lost.
             let code = CloseCode::ConnectionError;
             effects.push(Effect::Close { connection, code });
-            return remote.request_leave(user, connection);
+            return remote.request_leave(user, connection, Departure::Lost);
         }
         let returned = match arrival {
             Arrival::Resumed(returned, _) => Some(returned),
             Arrival::Entered | Arrival::Stated => None,
         };
         let is_resumed = returned.is_some();
-        let member = Member {
-            quoted: quoted(&user),
-            user: user.clone(),
-            used: entering.used,
-            errors: ErrorBudget::default(),
-            resumed: is_resumed,
-            replacements: Vec::new(),
-            profile: None,
-            extended: None,
-        };
+        let Entering { mut member, .. } = entering;
+        member.resumed = is_resumed;
+        let is_extended = member.extended.is_some();
         remote.requests.push(Request::Admitted {
             connection,
             is_resumed,
         });
-        self.notify_older(&user, &place, arrival, effects);
-        if let Some(returned) = returned {
+        if description.is_some_and(|one| one != member.description()) {
+            // It changed while the connection waited.
+            remote.describe(connection, &member);
+        }
+        self.notify_older(&member.participant(), &place, arrival, effects);
+        // A client that speaks `parlor.v1` begins with a roster.
+        if let Some(returned) = returned.filter(|_| !is_extended) {
             self.replay_departures_since(connection, returned, effects);
         }
-        let Some(remote) = &self.remote else { return };
-        let elsewhere = remote
-            .members
-            .iter()
-            .map(|(user, m)| (user, m.place.clone()));
-        let here = self.members.iter().map(|(id, other)| {
-            let age = remote.age_of(&other.user);
-            (&other.user, remote.place(*id, age))
-        });
-        let newer = here.chain(elsewhere).filter(|(_, other)| place < *other);
-        for (other, _) in newer {
-            let frame = self.presence("user-joined", &quoted(other));
-            effects.push(deliver(connection, &frame, None));
-        }
         self.by_user.insert(user, connection);
+        self.extended += usize::from(is_extended);
         self.members.insert(connection, member);
+        self.introduce(connection, &place, is_extended, effects);
+    }
+
+    /// Notifies a new member of the newer ones. One that speaks `parlor.v1` also gets the older ones.
+    fn introduce(
+        &self,
+        connection: ConnectionId,
+        place: &Place,
+        is_extended: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(remote) = &self.remote else { return };
+        let here = self.members.iter().map(|(id, member)| {
+            let place = remote.place(*id, remote.age_of(&member.user));
+            (place, member.quoted.clone(), Ok(member))
+        });
+        let elsewhere = remote.members.iter();
+        let elsewhere = elsewhere.map(|(user, m)| (m.place.clone(), quoted(user), Err((user, m))));
+        let concerned = |(other, ..): &(Place, _, _)| is_extended || *place < *other;
+        let mut all: Vec<_> = here.chain(elsewhere).filter(concerned).collect();
+        all.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+        let newer_from = all.partition_point(|(other, ..)| other <= place);
+        let (older, newer) = all.split_at(newer_from);
+        if is_extended {
+            let is_awaited =
+                |other: &Other<'_>| matches!(other, Err((_, m)) if m.awaited.is_some());
+            let present = older.iter().filter(|(_, _, other)| !is_awaited(other));
+            let participants = present.map(|(_, quoted, other)| participant(quoted, other));
+            effects.push(Effect::Welcome {
+                connection,
+                participants: Participants::render(participants),
+            });
+        }
+        for (_, quoted, other) in newer {
+            let participant = participant(quoted, other);
+            let joined = Announcement::Joined(Some(&participant));
+            self.notify_connections(|id, _| id == connection, joined, quoted, effects);
+        }
     }
 
     /// Notifies the members of this node who are older than `place` of its user. A resumed connection is the newest,
-    /// and those who know its user are not notified.
+    /// and those who know its user are not notified. Members that speak `parlor.v1` and are not notified get the state.
     pub(super) fn notify_older(
         &self,
-        user: &str,
+        participant: &Participant<'_>,
         place: &Place,
         arrival: Arrival<'_>,
         effects: &mut Vec<Effect>,
     ) {
         let Some(remote) = &self.remote else { return };
-        let frame = self.presence("user-joined", &quoted(user));
-        let is_older = |(id, member): &(&ConnectionId, &Member)| {
-            let own = remote.place(**id, remote.age_of(&member.user));
-            let is_newcomer = match arrival {
-                Arrival::Resumed(returned, unaware) if applies(Rule::ResumedMembersStay) => {
-                    returned.newcomers.contains(&member.user) || unaware.contains(&member.user)
-                }
-                _ => true,
-            };
-            is_newcomer && (own < *place || !applies(Rule::OlderIsNotified))
+        let knows = |member: &Member| match arrival {
+            Arrival::Resumed(returned, unaware) if applies(Rule::ResumedMembersStay) => {
+                !returned.newcomers.contains(&member.user) && !unaware.contains(&member.user)
+            }
+            _ => false,
         };
-        let older = self.members.iter().filter(is_older);
-        effects.extend(older.map(|(id, _)| deliver(*id, &frame, None)));
+        let is_older = |id: ConnectionId, member: &Member| {
+            let own = remote.place(id, remote.age_of(&member.user));
+            !knows(member) && (own < *place || !applies(Rule::OlderIsNotified))
+        };
+        let joined = Announcement::Joined(Some(participant));
+        self.notify_connections(is_older, joined, participant.user, effects);
+        // The others know the user, or learn of it by an offer, which says nothing about the participant.
+        self.announce_participant(participant, |id, one| !is_older(id, one), effects);
+    }
+}
+
+/// A member here, or the user and the member elsewhere.
+type Other<'a> = Result<&'a Member, (&'a Arc<str>, &'a RemoteMember)>;
+
+fn participant<'a>(quoted: &'a str, other: &Other<'a>) -> Participant<'a> {
+    match other {
+        Ok(member) => member.participant(),
+        Err((user, member)) => member.participant(user, quoted),
     }
 }

@@ -4,17 +4,28 @@ use bytes::Bytes;
 
 use super::announcement::Announcement;
 use super::{Effect, Member, Room, deliver};
-use crate::room::ConnectionId;
 use crate::room::profile::Role;
 use crate::room::server_frame::{
-    Greeting, Participant, ResumeNotice, ServerFrame, SessionNotice, State,
+    Greeting, Participant, Participants, ResumeNotice, ServerFrame, SessionNotice, State,
 };
+use crate::room::{ConnectionId, Description};
 
 impl Room {
     /// Sends an announcement about `user` to the members that match `concerns`.
     pub(super) fn notify(
         &self,
         concerns: impl Fn(&Member) -> bool,
+        what: Announcement<'_>,
+        user: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.notify_connections(|_, member| concerns(member), what, user, effects);
+    }
+
+    /// [`Room::notify`], for connections that match `concerns`.
+    pub(super) fn notify_connections(
+        &self,
+        concerns: impl Fn(ConnectionId, &Member) -> bool,
         what: Announcement<'_>,
         user: &str,
         effects: &mut Vec<Effect>,
@@ -28,7 +39,8 @@ impl Room {
         } else {
             plain.clone()
         };
-        let members = self.members.iter().filter(|(_, member)| concerns(member));
+        let members = self.members.iter();
+        let members = members.filter(|(id, member)| concerns(**id, member));
         effects.extend(members.map(|(other, member)| {
             let is_extended = member.extended.is_some();
             let frame = if is_extended { &extended } else { &plain };
@@ -64,25 +76,31 @@ impl Room {
     }
 
     /// The first frame of a connection that speaks `parlor.v1`; `None` if the room does not have the connection.
+    /// `participants` are from [`Effect::Welcome`], or from [`Room::participants`].
     pub fn welcome(
         &self,
         connection: ConnectionId,
+        participants: &Participants,
         greeting: &Greeting,
         session: &SessionNotice<'_>,
     ) -> Option<Bytes> {
         let own = self.members.get(&connection)?;
-        let mut members: Vec<(&ConnectionId, &Member)> = self.members.iter().collect();
-        members.sort_unstable_by_key(|(connection, _)| **connection);
-        let participants = members.iter().map(|(_, member)| member.participant());
-        let participants: Vec<Participant<'_>> = participants.collect();
         let welcome = ServerFrame::Welcome {
             user: &own.quoted,
             role: own.role(),
             greeting,
             session,
-            participants: &participants,
+            participants,
         };
         Some(welcome.render(&self.id))
+    }
+
+    /// The participants of a room of one node, in the order in which they joined.
+    pub fn participants(&self) -> Participants {
+        let mut members: Vec<(&ConnectionId, &Member)> = self.members.iter().collect();
+        members.sort_unstable_by_key(|(connection, _)| **connection);
+        let participants = members.iter().map(|(_, member)| member.participant());
+        Participants::render(participants)
     }
 
     /// The first frame of a connection that continues a session: `missed` frames follow.
@@ -92,6 +110,12 @@ impl Room {
 }
 
 impl Member {
+    /// The description for other nodes.
+    pub(super) fn description(&self) -> Box<Description> {
+        let participant = self.participant();
+        Box::new(Description::new(&participant, self.extended.is_some()))
+    }
+
     pub(super) fn role(&self) -> Role {
         let profile = self.profile.as_ref();
         profile.map_or(Role::Member, |profile| profile.role)

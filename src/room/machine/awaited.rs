@@ -10,7 +10,7 @@ use super::remote::{Awaited, Listed, RemoteMember, Standing};
 use super::{Effect, Member, Room, deliver};
 use crate::room::envelope::quoted;
 use crate::room::roster::{Entry, NodeId, Place, Request, Return};
-use crate::room::{CloseCode, ConnectionId, Departure};
+use crate::room::{CloseCode, ConnectionId, Departure, Description};
 
 impl Room {
     /// Returns the users whom the room awaits because their node restarts, in no order.
@@ -64,7 +64,11 @@ impl Room {
                 // The roster may await the user.
                 if let Some(remote) = &mut self.remote {
                     let place = remote.place(connection, 0);
-                    remote.requests.push(Request::End { user, place });
+                    remote.requests.push(Request::End {
+                        user,
+                        place,
+                        reason: Departure::Lost,
+                    });
                 }
             }
         }
@@ -161,11 +165,13 @@ impl Room {
         remote.listed.remove(&user);
         remote.suspending.remove(&user);
         let place = remote.place(connection, age);
-        if self.remove_member(connection).is_some() {
+        let member = self.remove_member(connection);
+        if member.is_some() {
             let code = CloseCode::Restarting;
             effects.push(Effect::Close { connection, code });
         }
-        self.insert_awaited(user, place, awaited);
+        let description = member.map(|member| member.description());
+        self.insert_awaited(user, place, description, awaited);
     }
 
     /// Awaits a user whom a snapshot lists as awaited.
@@ -173,7 +179,12 @@ impl Room {
         let (Some(remote), Some(since)) = (&mut self.remote, entry.awaited_since) else {
             return;
         };
-        let Entry { user, place, .. } = entry;
+        let Entry {
+            user,
+            place,
+            description,
+            ..
+        } = entry;
         if let Some(member) = remote.members.get_mut(&user)
             && member.place == place
         {
@@ -187,16 +198,23 @@ impl Room {
         self.end_earlier(&user, None, effects);
         // No member of this node was notified of the user.
         let unaware = self.by_user.keys().cloned().collect();
-        self.insert_awaited(user, place, Awaited { since, unaware });
+        self.insert_awaited(user, place, description, Awaited { since, unaware });
     }
 
-    fn insert_awaited(&mut self, user: Arc<str>, place: Place, awaited: Awaited) {
+    fn insert_awaited(
+        &mut self,
+        user: Arc<str>,
+        place: Place,
+        description: Option<Box<Description>>,
+        awaited: Awaited,
+    ) {
         let local = ConnectionId(self.next);
         self.next = self.next.saturating_add(1);
         let member = RemoteMember {
             place,
             local,
             is_confirmed: true,
+            description,
             awaited: Some(awaited),
         };
         if let Some(remote) = &mut self.remote {
@@ -209,6 +227,7 @@ impl Room {
         &mut self,
         user: &str,
         newcomers: &[Arc<str>],
+        reason: Departure,
         effects: &mut Vec<Effect>,
     ) {
         let Some(remote) = &mut self.remote else {
@@ -222,12 +241,18 @@ impl Room {
             let knows = |member: &Member| {
                 !newcomers.contains(&member.user) && !awaited.unaware.contains(&member.user)
             };
-            self.notify(knows, LOST, &quoted(user), effects);
+            self.notify(knows, Announcement::Left(reason), &quoted(user), effects);
         }
     }
 
     /// Notifies the members who know a member on another node that the latter left.
-    pub(super) fn notify_left(&self, user: &str, gone: &RemoteMember, effects: &mut Vec<Effect>) {
+    pub(super) fn notify_left(
+        &self,
+        user: &str,
+        gone: &RemoteMember,
+        reason: Departure,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(remote) = &self.remote else { return };
         let knows = |member: &Member| match &gone.awaited {
             None => true,
@@ -236,7 +261,7 @@ impl Room {
                 is_older && !awaited.unaware.contains(&member.user)
             }
         };
-        self.notify(knows, LOST, &quoted(user), effects);
+        self.notify(knows, Announcement::Left(reason), &quoted(user), effects);
     }
 
     /// Notifies a resumed connection of the users who left meanwhile, also of those whose departure from this node the

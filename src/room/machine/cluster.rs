@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::remote::{Entering, Listed, Remote, RemoteMember, Standing};
-use super::{Effect, Room, deliver};
+use super::{Effect, Entrant, Member, Room, deliver};
 use crate::clock::Mono;
-use crate::room::envelope::Envelope;
+use crate::room::envelope::{Envelope, quoted};
+use crate::room::error_budget::ErrorBudget;
+use crate::room::reserved::for_extended;
 use crate::room::roster::{NodeId, Place, RemoteFrame, Request, StatedMember};
 use crate::room::rule::{Rule, applies};
-use crate::room::{CloseCode, ConnectionId, DropReason, Kind};
+use crate::room::{CloseCode, ConnectionId, Departure, Description, DropReason, Kind, Role};
 
 impl Room {
     /// Makes an empty room one of several nodes. Its connections are numbered from `first`; a room that was
@@ -36,20 +38,46 @@ impl Room {
     /// [`Request::Admitted`], unless it is closed before. With `resume` it continues a connection that ended by the
     /// restart of a node.
     pub fn enter(&mut self, user: &str, resume: bool, now: Mono) -> ConnectionId {
+        let entrant = Entrant {
+            user,
+            profile: None,
+            is_extended: false,
+            resume,
+        };
+        self.enter_as(entrant, now)
+    }
+
+    /// [`Room::enter`] with a profile and a protocol.
+    pub fn enter_as(&mut self, entrant: Entrant<'_>, now: Mono) -> ConnectionId {
+        let Entrant {
+            user,
+            profile,
+            is_extended,
+            resume,
+        } = entrant;
         self.latest = now;
         self.used_by_user.retain(|_, used| !used.is_idle(now));
         let connection = ConnectionId(self.next);
         self.next = self.next.saturating_add(1);
         let user: Arc<str> = Arc::from(user);
-        let used = self.used_by_user.remove(&user).unwrap_or_default();
+        let member = Member {
+            quoted: quoted(&user),
+            used: self.used_by_user.remove(&user).unwrap_or_default(),
+            user: user.clone(),
+            errors: ErrorBudget::default(),
+            resumed: false,
+            replacements: Vec::new(),
+            profile,
+            extended: is_extended.then(Box::default),
+        };
         if let Some(remote) = &mut self.remote {
             let is_requested = remote.standing != Standing::Stale;
             remote.requests.push(if is_requested {
-                let user = user.clone();
                 Request::Enter {
                     user,
                     connection,
                     resume,
+                    description: member.description(),
                 }
             } else {
                 Request::Resync
@@ -57,8 +85,7 @@ impl Room {
             remote.entering.insert(
                 connection,
                 Entering {
-                    user,
-                    used,
+                    member,
                     resume,
                     is_requested,
                     is_stated: false,
@@ -102,7 +129,7 @@ impl Room {
         remote.node = node;
         let gone: Vec<(Arc<str>, RemoteMember)> = remote.members.drain().collect();
         for (user, member) in gone {
-            self.notify_left(&user, &member, effects);
+            self.notify_left(&user, &member, Departure::Lost, effects);
         }
         self.forget_entries();
     }
@@ -161,21 +188,29 @@ impl Room {
                 user: user.clone(),
                 connection: listed.connection,
                 age: is_new.then_some(listed.age),
+                description: describe(&self.members, listed.connection),
             })
             .collect();
         let mut waiting = Vec::new();
         for (connection, entering) in &mut remote.entering {
-            let (user, connection) = (entering.user.clone(), *connection);
+            let (member, connection) = (&entering.member, *connection);
+            let (user, description) = (member.user.clone(), member.description());
             if entering.is_requested {
                 entering.is_stated = true;
                 members.push(StatedMember {
                     user,
                     connection,
                     age: None,
+                    description: Some(description),
                 });
             } else {
                 entering.is_requested = true;
-                waiting.push((connection, user, entering.resume));
+                waiting.push(Request::Enter {
+                    user,
+                    connection,
+                    resume: entering.resume,
+                    description,
+                });
             }
         }
         members.sort_unstable_by(|one, other| one.user.cmp(&other.user));
@@ -184,13 +219,11 @@ impl Room {
             number: remote.restates,
             members,
         });
-        waiting.sort_unstable();
-        let enter = |(connection, user, resume)| Request::Enter {
-            user,
-            connection,
-            resume,
-        };
-        remote.requests.extend(waiting.into_iter().map(enter));
+        waiting.sort_unstable_by_key(|request| match request {
+            Request::Enter { connection, .. } => Some(*connection),
+            _ => None,
+        });
+        remote.requests.extend(waiting);
     }
 
     /// Removes members that a lost roster listed and that the current one does not, on nodes that restated all
@@ -204,6 +237,7 @@ impl Room {
         if self.remote.as_deref().is_some_and(listed) {
             self.remove_remote(
                 |_, m| !m.is_confirmed && is_restated(&m.place.node),
+                Departure::Lost,
                 effects,
             );
         }
@@ -213,6 +247,7 @@ impl Room {
     pub(super) fn remove_remote(
         &mut self,
         is_gone: impl Fn(&Arc<str>, &RemoteMember) -> bool,
+        reason: Departure,
         effects: &mut Vec<Effect>,
     ) {
         let Some(remote) = &mut self.remote else {
@@ -224,7 +259,7 @@ impl Room {
         let mut gone: Vec<(Arc<str>, RemoteMember)> = gone.collect();
         gone.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         for (user, member) in gone {
-            self.notify_left(&user, &member, effects);
+            self.notify_left(&user, &member, reason, effects);
         }
     }
 
@@ -239,7 +274,7 @@ impl Room {
         let mut nodes: Vec<NodeId> = unconfirmed.map(|m| m.place.node.clone()).collect();
         nodes.sort_unstable();
         nodes.dedup();
-        self.remove_remote(|_, member| !member.is_confirmed, effects);
+        self.remove_remote(|_, member| !member.is_confirmed, Departure::Lost, effects);
         nodes
     }
 
@@ -258,11 +293,15 @@ impl Room {
             return 0;
         };
         let before = effects.len();
-        let targets = self
-            .members
-            .keys()
-            .filter(|one| sent.to.is_none_or(|to| to == **one));
-        effects.extend(targets.map(|one| deliver(*one, &sent.frame, Some(sender.local))));
+        let extended = (self.extended > 0).then(|| for_extended(&sent.frame));
+        let is_target = |id: &ConnectionId| sent.to.is_none_or(|to| to == *id);
+        for (id, member) in self.members.iter().filter(|(id, _)| is_target(id)) {
+            match (&member.extended, &extended) {
+                (Some(_), Some(frame)) => effects.push(deliver(*id, frame, Some(sender.local))),
+                _ if sent.is_extended => {}
+                _ => effects.push(deliver(*id, &sent.frame, Some(sender.local))),
+            }
+        }
         effects.len() - before
     }
 
@@ -279,10 +318,15 @@ impl Room {
         let target = remote.members.get(to);
         let target = target.filter(|member| member.awaited.is_none());
         let target = target.ok_or(DropReason::NoSuchTarget)?;
+        let is_extended = envelope.kind == Kind::Message;
+        if is_extended && !target.is_extended() {
+            return Err(DropReason::PlainTarget);
+        }
         let frame = RemoteFrame {
             user: member.user.clone(),
             from: sender,
             to: Some(target.place.connection),
+            is_extended,
             frame: envelope.rewrite(&member.quoted, &self.id),
         };
         let node = target.place.node.clone();
@@ -294,6 +338,7 @@ impl Room {
     pub(super) fn close_entering(
         &mut self,
         user: &str,
+        reason: Departure,
         code: CloseCode,
         effects: &mut Vec<Effect>,
     ) -> bool {
@@ -304,12 +349,16 @@ impl Room {
             && member.awaited.is_some()
         {
             let (user, place) = (user.clone(), member.place.clone());
-            remote.requests.push(Request::End { user, place });
+            remote.requests.push(Request::End {
+                user,
+                place,
+                reason,
+            });
         }
         let of_user = remote
             .entering
             .iter()
-            .filter(|(_, entering)| *entering.user == *user);
+            .filter(|(_, entering)| *entering.member.user == *user);
         let connections: Vec<ConnectionId> = of_user.map(|(id, _)| *id).collect();
         for &connection in &connections {
             effects.push(Effect::Close { connection, code });
@@ -318,13 +367,26 @@ impl Room {
         !connections.is_empty()
     }
 
+    /// Records the role of a user whose connection waits for its entry.
+    pub(super) fn set_role_of_entering(&mut self, user: &str, role: Role) {
+        let entering = self
+            .remote
+            .iter_mut()
+            .flat_map(|one| one.entering.values_mut());
+        for entering in entering.filter(|entering| *entering.member.user == *user) {
+            if let Some(profile) = &mut entering.member.profile {
+                profile.role = role;
+            }
+        }
+    }
+
     /// Requests the departure of all members, before they are closed.
     pub(super) fn leave_roster(&mut self, code: CloseCode, effects: &mut Vec<Effect>) {
         let Some(remote) = &mut self.remote else {
             return;
         };
         for (connection, member) in &self.members {
-            remote.leave(&member.user, *connection);
+            remote.leave(&member.user, *connection, Departure::by(code));
         }
         let entering: Vec<ConnectionId> = remote.entering.keys().copied().collect();
         for connection in entering {
@@ -332,6 +394,13 @@ impl Room {
             remote.cancel(connection);
         }
     }
+}
+
+fn describe(
+    members: &HashMap<ConnectionId, Member>,
+    connection: ConnectionId,
+) -> Option<Box<Description>> {
+    members.get(&connection).map(Member::description)
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::remote::{Awaited, Listed, RemoteMember, Standing};
 use super::{Effect, Room};
-use crate::room::roster::{Entry, NodeId, Place, Return, RosterEvent};
+use crate::room::envelope::quoted;
+use crate::room::roster::{NodeId, Place, Return, RosterEvent};
 use crate::room::rule::{Rule, applies};
-use crate::room::{CloseCode, ConnectionId};
+use crate::room::{CloseCode, ConnectionId, Departure, Description};
 
 /// How a connection enters.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +54,13 @@ impl Room {
                 }
                 return;
             }
+            RosterEvent::Described { seq, .. } => {
+                return match standing {
+                    Standing::Listed if seq < expected => self.change(event, effects),
+                    Standing::Listed => remote.lose_track(),
+                    _ => {}
+                };
+            }
             RosterEvent::Entered { seq, .. }
             | RosterEvent::Left { seq, .. }
             | RosterEvent::Suspended { seq, .. }
@@ -77,18 +85,19 @@ impl Room {
             RosterEvent::Entered {
                 user,
                 place,
+                description,
                 returned,
                 ..
             } => {
                 let returned = returned.as_ref();
                 if let Some(returned) = returned.filter(|one| !one.is_resumed || place.is_none()) {
-                    self.end_awaited(&user, &returned.newcomers, effects);
+                    self.end_awaited(&user, &returned.newcomers, Departure::Lost, effects);
                 }
                 let returned = returned.filter(|one| one.is_resumed);
                 let resumed = |returned| Arrival::Resumed(returned, &[]);
                 let arrival = returned.map_or(Arrival::Entered, resumed);
                 match place {
-                    Some(place) => self.learn(user, place, arrival, effects),
+                    Some(place) => self.learn(user, place, description, arrival, effects),
                     None => self.end_earlier(&user, None, effects),
                 }
             }
@@ -100,17 +109,36 @@ impl Room {
                 ..
             } => self.suspend(user, &node, connection, since, effects),
             RosterEvent::AwaitedLeft {
-                user, newcomers, ..
-            } => self.end_awaited(&user, &newcomers, effects),
+                user,
+                newcomers,
+                reason,
+                ..
+            } => self.end_awaited(&user, &newcomers, reason, effects),
             RosterEvent::Left {
                 user,
                 node,
                 connection,
+                reason,
                 ..
-            } => self.forget(&user, &node, connection, effects),
+            } => self.forget(&user, &node, connection, reason, effects),
+            RosterEvent::Described {
+                user,
+                node,
+                connection,
+                description,
+                ..
+            } => {
+                let remote = self.remote.as_ref();
+                let member = remote.and_then(|remote| remote.members.get(&user));
+                let is_it =
+                    |m: &RemoteMember| m.place.node == node && m.place.connection == connection;
+                if member.is_some_and(is_it) {
+                    self.describe_remote(&user, description, effects);
+                }
+            }
             RosterEvent::NodeGone { node, .. } => {
                 let is_gone = |m: &RemoteMember| m.place.node == node && m.awaited.is_none();
-                self.remove_remote(|_, member| is_gone(member), effects);
+                self.remove_remote(|_, member| is_gone(member), Departure::Lost, effects);
             }
             RosterEvent::Restated {
                 node,
@@ -125,9 +153,9 @@ impl Room {
                 let is_gone = |user: &Arc<str>, m: &RemoteMember| {
                     m.place.node == node && m.awaited.is_none() && !users.contains(user)
                 };
-                self.remove_remote(is_gone, effects);
-                for Entry { user, place, .. } in members {
-                    self.learn_restated(user, place, effects);
+                self.remove_remote(is_gone, Departure::Lost, effects);
+                for entry in members {
+                    self.learn_restated(entry, effects);
                 }
             }
             RosterEvent::Snapshot { .. } | RosterEvent::Refused { .. } => {}
@@ -156,6 +184,7 @@ impl Room {
         &mut self,
         user: Arc<str>,
         place: Place,
+        description: Option<Box<Description>>,
         arrival: Arrival<'_>,
         effects: &mut Vec<Effect>,
     ) {
@@ -176,25 +205,28 @@ impl Room {
             }
         }
         if place.node == remote.node {
-            return self.admit(user, place, arrival, effects);
+            return self.admit(user, place, description, arrival, effects);
         }
         if let Some(member) = remote.members.get_mut(&user)
             && member.place == place
         {
             member.is_confirmed = true;
-            return;
+            return self.describe_remote(&user, description, effects);
         }
         self.end_earlier(&user, Some(&place), effects);
         let local = ConnectionId(self.next);
         self.next = self.next.saturating_add(1);
-        self.notify_older(&user, &place, arrival, effects);
+        let member = RemoteMember {
+            place,
+            local,
+            is_confirmed: true,
+            description,
+            awaited: None,
+        };
+        let quoted = quoted(&user);
+        let participant = member.participant(&user, &quoted);
+        self.notify_older(&participant, &member.place, arrival, effects);
         if let Some(remote) = &mut self.remote {
-            let member = RemoteMember {
-                place,
-                local,
-                is_confirmed: true,
-                awaited: None,
-            };
             remote.members.insert(user, member);
         }
     }
@@ -224,7 +256,7 @@ impl Room {
             if by.is_none_or(|place| member.place < *place) {
                 remote.remember_ended(member.place.clone());
             }
-            self.notify_left(user, &member, effects);
+            self.notify_left(user, &member, Departure::Left, effects);
         }
         if let Some(&connection) = self.by_user.get(user)
             && Some(connection) != kept
@@ -239,6 +271,7 @@ impl Room {
         user: &Arc<str>,
         node: &NodeId,
         connection: ConnectionId,
+        reason: Departure,
         effects: &mut Vec<Effect>,
     ) {
         let Some(remote) = &mut self.remote else {
@@ -247,7 +280,7 @@ impl Room {
         if *node != remote.node {
             let is_it =
                 |m: &RemoteMember| m.place.node == *node && m.place.connection == connection;
-            return self.remove_remote(|other, m| other == user && is_it(m), effects);
+            return self.remove_remote(|other, m| other == user && is_it(m), reason, effects);
         }
         let is_it = |listed: &mut Listed| listed.connection == connection;
         if remote.listed.get_mut(user).is_some_and(is_it) {

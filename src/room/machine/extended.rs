@@ -107,7 +107,7 @@ impl Room {
         let Some(member) = self.members.get(&sender) else {
             return Ok((envelope.kind, 0));
         };
-        let before = effects.len();
+        let (before, user) = (effects.len(), member.user.clone());
         let is_message = envelope.kind == Kind::Message;
         let plain = envelope.rewrite(&member.quoted, &self.id);
         let extended = without_reserved_keys(envelope.text(), &plain, envelope.kind);
@@ -129,6 +129,11 @@ impl Room {
                 Some(None) | None => {}
             }
         }
-        Ok((envelope.kind, effects.len() - before))
+        let copies = effects.len() - before;
+        if let (Some(remote), None) = (&mut self.remote, &envelope.to) {
+            let elsewhere = remote.send_to_all(&user, sender, &plain, is_message);
+            return Ok((envelope.kind, copies + elsewhere));
+        }
+        Ok((envelope.kind, copies))
     }
 }

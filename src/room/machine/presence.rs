@@ -1,5 +1,6 @@
 //! The state of members that speak `parlor.v1`: whether they are there, muted, and under which name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::extended_member::{AWAY_NOTICE, Away, Extended};
@@ -8,9 +9,10 @@ use crate::clock::Mono;
 use crate::display_name::{MAX_CHARS, is_valid_name, sanitize};
 use crate::rate::Limit;
 use crate::room::client_frame::Update;
+use crate::room::envelope::quoted;
 use crate::room::profile::{Profile, Role};
-use crate::room::server_frame::ServerFrame;
-use crate::room::{CloseCode, ConnectionId, Departure, DropReason};
+use crate::room::server_frame::{Participant, ServerFrame};
+use crate::room::{CloseCode, ConnectionId, Departure, Description, DropReason};
 
 /// The interval of changes of a member's state, and the burst.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(200);
@@ -117,7 +119,7 @@ impl Room {
     /// Records the role of a user, if the user is connected.
     pub fn set_role(&mut self, user: &str, role: Role, effects: &mut Vec<Effect>) {
         let Some(&connection) = self.by_user.get(user) else {
-            return;
+            return self.set_role_of_entering(user, role);
         };
         let member = self.members.get_mut(&connection);
         let profile = member.and_then(|member| member.profile.as_mut());
@@ -131,7 +133,7 @@ impl Room {
 
     /// Sends the state of a member to those that speak `parlor.v1`.
     fn announce_update(
-        &self,
+        &mut self,
         connection: ConnectionId,
         includes_own: bool,
         effects: &mut Vec<Effect>,
@@ -139,19 +141,60 @@ impl Room {
         let Some(member) = self.members.get(&connection) else {
             return;
         };
-        let frame = ServerFrame::ParticipantUpdated(&member.participant()).render(&self.id);
-        let others = self
-            .members
-            .iter()
-            .filter(|(id, other)| other.extended.is_some() && (includes_own || **id != connection));
-        effects.extend(others.map(|(id, _)| deliver(*id, &frame, None)));
+        let concerns = |id: ConnectionId, _: &Member| includes_own || id != connection;
+        self.announce_participant(&member.participant(), concerns, effects);
+        if let Some(remote) = &mut self.remote {
+            remote.describe(connection, member);
+        }
+    }
+
+    /// Sends the state of a participant to those who speak `parlor.v1` and match `concerns`.
+    pub(super) fn announce_participant(
+        &self,
+        participant: &Participant<'_>,
+        concerns: impl Fn(ConnectionId, &Member) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.extended == 0 {
+            return;
+        }
+        let frame = ServerFrame::ParticipantUpdated(participant).render(&self.id);
+        let members = self.members.iter();
+        let concerned =
+            members.filter(|(id, member)| member.extended.is_some() && concerns(**id, member));
+        effects.extend(concerned.map(|(id, _)| deliver(*id, &frame, None)));
+    }
+
+    /// Changes the description of a member on another node.
+    pub(super) fn describe_remote(
+        &mut self,
+        user: &Arc<str>,
+        description: Option<Box<Description>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let remote = self.remote.as_mut();
+        let Some(member) = remote.and_then(|one| one.members.get_mut(user)) else {
+            return;
+        };
+        if description.is_none() || member.description == description {
+            return;
+        }
+        member.description = description;
+        if let Some(member) = self.remote.as_ref().and_then(|one| one.members.get(user)) {
+            let quoted = quoted(user);
+            self.announce_participant(&member.participant(user, &quoted), |_, _| true, effects);
+        }
     }
 
     /// The name, with a mark if another member has it.
     fn unique_name(&self, connection: ConnectionId, name: &str) -> String {
         let others = self.members.iter().filter(|(id, _)| **id != connection);
+        let elsewhere = self.remote.iter().flat_map(|remote| &remote.members);
+        let elsewhere = elsewhere.map(|(user, other)| other.display_name(user));
         let worn: Vec<String> = others
-            .map(|(_, other)| folded(other.display_name()))
+            .map(|(_, other)| other.display_name())
+            .chain(elsewhere)
+            .map(folded)
             .collect();
         let marked = |number: u32| {
             let mark = format!(" ({number})");

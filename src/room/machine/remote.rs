@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::room::ConnectionId;
-use crate::room::limits::UsedBudgets;
+use super::Member;
 use crate::room::roster::{NodeId, Place, RemoteFrame, Request};
+use crate::room::server_frame::{Participant, State};
+use crate::room::{ConnectionId, Departure, Description, Role};
 
 /// Replaced connections that a room remembers.
 const MAX_ENDED: usize = 4096;
@@ -64,8 +65,8 @@ pub(super) struct Listed {
 /// A connection that waits for its entry in the roster.
 #[derive(Debug)]
 pub(super) struct Entering {
-    pub user: Arc<str>,
-    pub used: UsedBudgets,
+    /// The member that it becomes.
+    pub member: Member,
     /// Whether it continues the connection of an awaited user.
     pub resume: bool,
     /// Whether [`Request::Enter`] was sent to the current roster.
@@ -81,6 +82,8 @@ pub(super) struct RemoteMember {
     pub local: ConnectionId,
     /// Whether the current roster lists the member.
     pub is_confirmed: bool,
+    /// `None`: only the id is known.
+    pub description: Option<Box<Description>>,
     /// If the member's node restarts, and the member is expected back.
     pub awaited: Option<Awaited>,
 }
@@ -100,7 +103,12 @@ impl Remote {
     }
 
     /// Records that a member left. Returns whether the roster has to learn of it.
-    pub(super) fn leave(&mut self, user: &Arc<str>, connection: ConnectionId) -> bool {
+    pub(super) fn leave(
+        &mut self,
+        user: &Arc<str>,
+        connection: ConnectionId,
+        reason: Departure,
+    ) -> bool {
         self.suspending.remove(user);
         let is_listed = |listed: &Listed| listed.connection == connection;
         if !self.listed.get(user).is_some_and(is_listed) {
@@ -108,7 +116,7 @@ impl Remote {
         }
         let is_known = self.standing != Standing::Stale;
         if is_known {
-            self.request_leave(user.clone(), connection);
+            self.request_leave(user.clone(), connection, reason);
         } else {
             self.listed.remove(user);
         }
@@ -120,22 +128,46 @@ impl Remote {
         if let Some(entering) = self.entering.remove(&connection)
             && entering.is_requested
         {
-            self.request_leave(entering.user, connection);
+            self.request_leave(entering.member.user, connection, Departure::Lost);
         }
     }
 
-    pub(super) fn request_leave(&mut self, user: Arc<str>, connection: ConnectionId) {
-        self.requests.push(Request::Leave { user, connection });
+    pub(super) fn request_leave(
+        &mut self,
+        user: Arc<str>,
+        connection: ConnectionId,
+        reason: Departure,
+    ) {
+        self.requests.push(Request::Leave {
+            user,
+            connection,
+            reason,
+        });
     }
 
-    /// Queues a frame for all members on other nodes; returns their number.
+    /// Requests the change of the description of a member that the roster lists or is about to list.
+    pub(super) fn describe(&mut self, connection: ConnectionId, member: &Member) {
+        let is_listed = |listed: &Listed| listed.connection == connection;
+        if self.listed.get(&member.user).is_some_and(is_listed) {
+            self.requests.push(Request::Describe {
+                user: member.user.clone(),
+                connection,
+                description: member.description(),
+            });
+        }
+    }
+
+    /// Queues a frame for all members on other nodes, or for those that speak `parlor.v1`; returns their number.
     pub(super) fn send_to_all(
         &mut self,
         user: &Arc<str>,
         from: ConnectionId,
         frame: &Bytes,
+        is_extended: bool,
     ) -> usize {
-        let present = self.members.values().filter(|m| m.awaited.is_none());
+        let is_receiver =
+            |m: &&RemoteMember| m.awaited.is_none() && (!is_extended || m.is_extended());
+        let present = self.members.values().filter(is_receiver);
         let nodes: HashSet<&NodeId> = present.clone().map(|m| &m.place.node).collect();
         let copies = present.count();
         self.requests
@@ -145,6 +177,7 @@ impl Remote {
                     user: user.clone(),
                     from,
                     to: None,
+                    is_extended,
                     frame: frame.clone(),
                 },
             }));
@@ -173,5 +206,34 @@ impl Remote {
     pub(super) fn lose_track(&mut self) {
         self.standing = Standing::Stale;
         self.requests.push(Request::Resync);
+    }
+}
+
+impl RemoteMember {
+    /// Whether the client speaks `parlor.v1`.
+    pub(super) fn is_extended(&self) -> bool {
+        let description = self.description.as_ref();
+        description.is_some_and(|one| one.is_extended)
+    }
+
+    /// `user` is the user's id.
+    pub(super) fn display_name<'a>(&'a self, user: &'a str) -> &'a str {
+        let description = self.description.as_ref();
+        description.map_or(user, |one| &one.profile.display_name)
+    }
+
+    /// The member as a participant. `user` is the user's id, and `quoted` is it as JSON.
+    pub(super) fn participant<'a>(&'a self, user: &'a str, quoted: &'a str) -> Participant<'a> {
+        match &self.description {
+            Some(description) => description.participant(quoted),
+            None => Participant {
+                user: quoted,
+                display_name: user,
+                role: Role::Member,
+                is_connected: true,
+                joined_at: 0,
+                state: State::default(),
+            },
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::remote::{Listed, RemoteMember, Standing};
 use super::{Effect, Member, Room};
 use crate::room::roster::{Entry, Place, Request, Return};
 use crate::room::rule::{Rule, applies};
-use crate::room::{CloseCode, ConnectionId};
+use crate::room::{CloseCode, ConnectionId, Departure};
 
 impl Room {
     /// Replaces the known roster. `entered` is the user whose entry brought it.
@@ -51,10 +51,10 @@ impl Room {
         for place in gone {
             remote.remember_ended(place);
         }
-        self.remove_remote(is_gone, effects);
+        self.remove_remote(is_gone, Departure::Lost, effects);
         self.close_unlisted(effects);
-        for Entry { user, place, .. } in others {
-            self.learn_restated(user, place, effects);
+        for entry in others {
+            self.learn_restated(entry, effects);
         }
         for entry in awaited {
             self.learn_awaited(entry, effects);
@@ -65,7 +65,13 @@ impl Room {
         for Entry { user, place, .. } in &own {
             self.end_earlier(user, Some(place), effects);
         }
-        for Entry { user, place, .. } in own {
+        for Entry {
+            user,
+            place,
+            description,
+            ..
+        } in own
+        {
             let arrival = match entered {
                 Some((one, Some(returned))) if *one == user && returned.is_resumed => {
                     Arrival::Resumed(returned, &[])
@@ -73,7 +79,7 @@ impl Room {
                 Some((one, _)) if *one == user => Arrival::Entered,
                 _ => Arrival::Stated,
             };
-            self.learn(user, place, arrival, effects);
+            self.learn(user, place, description, arrival, effects);
         }
         self.abandon_suspensions(effects);
         self.refuse_unlisted(&users, effects);
@@ -107,7 +113,7 @@ impl Room {
             .filter(|(_, entering)| entering.is_stated);
         let mut refused: Vec<(ConnectionId, CloseCode)> = entering
             .map(|(id, entering)| {
-                if elsewhere.contains(&entering.user) {
+                if elsewhere.contains(&entering.member.user) {
                     (*id, CloseCode::Replaced)
                 } else {
                     (*id, CloseCode::ConnectionError)
@@ -122,12 +128,13 @@ impl Room {
 
     /// Adds a place that a node restated. One that was replaced before is ended: its node did not learn of that
     /// before the roster was lost.
-    pub(super) fn learn_restated(
-        &mut self,
-        user: Arc<str>,
-        place: Place,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn learn_restated(&mut self, entry: Entry, effects: &mut Vec<Effect>) {
+        let Entry {
+            user,
+            place,
+            description,
+            ..
+        } = entry;
         let Some(remote) = &mut self.remote else {
             return;
         };
@@ -137,8 +144,12 @@ impl Room {
             .is_some_and(|member| place < member.place);
         let is_ended = newer || remote.ended.contains(&place);
         if is_ended && place.node != remote.node && applies(Rule::ReplacedMembersStayAway) {
-            return remote.requests.push(Request::End { user, place });
+            return remote.requests.push(Request::End {
+                user,
+                place,
+                reason: Departure::Left,
+            });
         }
-        self.learn(user, place, Arrival::Stated, effects);
+        self.learn(user, place, description, Arrival::Stated, effects);
     }
 }

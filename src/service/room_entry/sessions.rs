@@ -8,18 +8,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{Resumption, RoomEntry};
 use crate::clock::Now;
-use crate::room::{CloseCode, ConnectionId, Greeting, Rejection, ResumeNotice, SessionNotice};
+use crate::room::{
+    CloseCode, ConnectionId, Greeting, Participants, Rejection, ResumeNotice, Room, SessionNotice,
+};
 use crate::service::outbox::Outbox;
 use crate::service::resume_token::{ResumeToken, random_secret};
 
-impl RoomEntry {
-    /// Sends the first frame of a new session.
-    pub(super) fn welcome(
-        &mut self,
-        connection: ConnectionId,
-        greeting: &Greeting,
-        outbox: &Outbox,
-    ) {
+/// The parts of the first frame of a new session.
+pub(super) struct Welcome<'a> {
+    pub room: &'a Room,
+    pub participants: &'a Participants,
+    pub greeting: &'a Greeting,
+}
+
+impl Welcome<'_> {
+    /// Sends the frame.
+    pub(super) fn send(&self, connection: ConnectionId, outbox: &Outbox) {
         let Some(secret) = outbox.secret() else {
             return;
         };
@@ -29,14 +33,18 @@ impl RoomEntry {
             id: &id,
             resume: ResumeNotice {
                 token: &token.to_text(),
-                within: greeting.within,
+                within: self.greeting.within,
             },
         };
-        if let Some(welcome) = self.room.welcome(connection, greeting, &session) {
+        let (room, greeting) = (self.room, self.greeting);
+        let welcome = room.welcome(connection, self.participants, greeting, &session);
+        if let Some(welcome) = welcome {
             outbox.push_first(welcome);
         }
     }
+}
 
+impl RoomEntry {
     /// Continues a session on another connection, whose frames go to `outbox`. `None` if there is no such session, or
     /// if frames of it are lost: then it is ended.
     pub(in crate::service) fn resume(

@@ -92,6 +92,7 @@ impl Identity {
                 user,
                 connection,
                 resume,
+                description,
             } => {
                 let mut command = self.script(Script::Enter);
                 command
@@ -99,7 +100,22 @@ impl Identity {
                     .arg(room)
                     .arg(&**user)
                     .arg(connection.number())
-                    .arg(u8::from(*resume));
+                    .arg(u8::from(*resume))
+                    .arg(description.to_text());
+                command
+            }
+            Request::Describe {
+                user,
+                connection,
+                description,
+            } => {
+                let mut command = self.script(Script::Describe);
+                command
+                    .arg(number)
+                    .arg(room)
+                    .arg(&**user)
+                    .arg(connection.number())
+                    .arg(description.to_text());
                 command
             }
             Request::Suspend { user, connection } => {
@@ -112,11 +128,23 @@ impl Identity {
                     .arg(RETURN_TIMEOUT.as_micros() as u64);
                 command
             }
-            Request::Leave { user, connection } => {
-                self.leave(number, room, user, *connection, &self.id)
+            Request::Leave {
+                user,
+                connection,
+                reason,
+            } => {
+                let mut command = self.leave(number, room, user, *connection, &self.id);
+                command.arg(reason.label());
+                command
             }
-            Request::End { user, place } => {
-                self.leave(number, room, user, place.connection, &place.node)
+            Request::End {
+                user,
+                place,
+                reason,
+            } => {
+                let mut command = self.leave(number, room, user, place.connection, &place.node);
+                command.arg(reason.label());
+                command
             }
             Request::Restate {
                 number: request,
@@ -125,10 +153,12 @@ impl Identity {
                 let mut command = self.script(Script::Restate);
                 command.arg(number).arg(room).arg(*request);
                 for member in members {
+                    let description = member.description.as_ref().map(|one| one.to_text());
                     command
                         .arg(&*member.user)
                         .arg(member.connection.number())
-                        .arg(member.age.unwrap_or(0));
+                        .arg(member.age.unwrap_or(0))
+                        .arg(description.unwrap_or_default());
                 }
                 command
             }

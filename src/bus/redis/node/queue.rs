@@ -264,7 +264,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::room::ConnectionId;
+    use crate::room::{ConnectionId, Departure};
 
     const NOW: Mono = Mono(0);
 
@@ -273,6 +273,7 @@ mod tests {
             user: "alice".into(),
             from: ConnectionId::new(1).unwrap(),
             to: None,
+            is_extended: false,
             frame: Bytes::from(vec![0; bytes]),
         }
     }
@@ -281,6 +282,7 @@ mod tests {
         Request::Leave {
             user: "alice".into(),
             connection: ConnectionId::new(1).unwrap(),
+            reason: Departure::Lost,
         }
     }
 

@@ -80,6 +80,7 @@ impl Node {
                 }
             }
             RosterEvent::Left { .. }
+            | RosterEvent::Described { .. }
             | RosterEvent::Suspended { .. }
             | RosterEvent::AwaitedLeft { .. }
             | RosterEvent::NodeGone { .. }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Mono;
-use crate::room::{Place, Request, RosterEvent};
+use crate::room::{Departure, Place, Request, RosterEvent};
 
 /// Users whose node restarts are awaited for this long.
 pub(super) const RETURN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,7 +54,14 @@ impl Returns {
             && let Some((_, awaited)) = self.waiting.pop_front()
         {
             let Awaited { room, user, place } = awaited;
-            due.push((room, Request::End { user, place }));
+            due.push((
+                room,
+                Request::End {
+                    user,
+                    place,
+                    reason: Departure::Lost,
+                },
+            ));
         }
         due
     }

@@ -1,7 +1,7 @@
 -- Lists a connection, in place of the user's earlier one. It may resume that of an awaited user.
--- ARGV[5..]: room, user, connection, and 1 if it resumes.
+-- ARGV[5..]: room, user, connection, 1 if it resumes, and the description.
 local roster = roster_of(ARGV[5])
-local user, connection = ARGV[6], ARGV[7]
+local user, connection, description = ARGV[6], ARGV[7], ARGV[9]
 local MAX_REPLACEMENTS, REPLACEMENT_WINDOW_US = 3, 60000000
 
 roster.open()
@@ -40,14 +40,14 @@ elseif earlier then
     roster.depart(user)
 end
 local age = roster.new_age()
-roster.put(user, connection, age)
+roster.put(user, connection, age, description)
 local number = roster.next_number()
 for _, node in ipairs(roster.receivers) do
     send(node, 't', 'entered', 'r', roster.room, 's', number, 'u', user, 'n', NODE, 'c', connection, 'a', age,
-        unpack(more))
+        'i', description, unpack(more))
 end
 if is_first then
     send(NODE, 't', 'entered', 'r', roster.room, 's', number, 'u', user, 'n', NODE, 'c', connection, 'a', age,
-        'l', roster.lines(), unpack(more))
+        'i', description, 'l', roster.lines(), unpack(more))
 end
 return 'OK'

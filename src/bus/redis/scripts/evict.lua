@@ -22,7 +22,7 @@ for _, room in ipairs(redis.call('SPOP', rooms, MAX_ROOMS)) do
     if roster.exists() then
         for line in string.gmatch(roster.lines(gone), '[^\n]+') do
             local user = string.match(line, '^%S+')
-            redis.call('HDEL', roster.key, 'u:' .. user, 'x:' .. user)
+            redis.call('HDEL', roster.key, 'u:' .. user, 'd:' .. user, 'x:' .. user)
             roster.depart(user)
         end
         redis.call('HDEL', roster.counts, gone)

@@ -1,6 +1,6 @@
 -- States all members of a node in a room, and answers with the whole roster. Entries that the node did not state
 -- remain: it ends them itself when it sees them.
--- ARGV[5..]: room, number of the request, then user, connection, age for each member.
+-- ARGV[5..]: room, number of the request, then user, connection, age, description for each member.
 -- Of two connections of a user the newer one stays; an awaited one is always newer.
 -- Age 0: a connection that is not listed anew.
 local roster = roster_of(ARGV[5])
@@ -19,8 +19,8 @@ end
 
 roster.open()
 local is_changed = false
-for index = 7, #ARGV, 3 do
-    local user, connection, age = ARGV[index], ARGV[index + 1], ARGV[index + 2]
+for index = 7, #ARGV, 4 do
+    local user, connection, age, description = ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3]
     local entry = roster.get(user)
     local is_listed = entry and entry.node == NODE and entry.connection == connection
     if not is_listed and age ~= '0' and not roster.get_awaited(user) then
@@ -31,7 +31,7 @@ for index = 7, #ARGV, 3 do
                 roster.depart(user)
             end
             roster.keep_age(age)
-            roster.put(user, connection, age)
+            roster.put(user, connection, age, description)
             is_changed = true
         end
     end

@@ -1,7 +1,8 @@
 -- The roster of a room: reads it, changes it, and sends the change to every node with members.
 -- Keys: r:{room} has w (world), s (number of the last event), a (newest age), u:{user} = node connection age,
--- x:{user} = times of replacements; m:{room} counts the members of each node; nr:{node} lists its rooms.
--- v:{room} has the awaited members, whose node restarts. {user} = "node connection age until since", then on a line each
+-- d:{user} = description, a word of JSON; x:{user} = times of replacements; m:{room} counts the members of each node;
+-- nr:{node} lists its rooms.
+-- v:{room} has the awaited members, whose node restarts. {user} = "node connection age until since description", then on a line each
 -- the users who know the member, and the users whom the member knew and who left meanwhile. r:{room} has their number as v.
 
 local function words(text)
@@ -58,8 +59,8 @@ local function roster_of(room)
         end
     end
 
-    function self.put(user, connection, age)
-        redis.call('HSET', self.key, 'u:' .. user, NODE .. ' ' .. connection .. ' ' .. age)
+    function self.put(user, connection, age, description)
+        redis.call('HSET', self.key, 'u:' .. user, NODE .. ' ' .. connection .. ' ' .. age, 'd:' .. user, description)
         if redis.call('HINCRBY', self.counts, NODE, 1) == 1 then
             redis.call('SADD', PREFIX .. 'nr:' .. NODE, room)
             if self.has_awaited then
@@ -69,8 +70,16 @@ local function roster_of(room)
         end
     end
 
+    function self.describe(user, description)
+        redis.call('HSET', self.key, 'd:' .. user, description)
+    end
+
+    function self.description(user)
+        return redis.call('HGET', self.key, 'd:' .. user) or ''
+    end
+
     function self.remove(user, node)
-        redis.call('HDEL', self.key, 'u:' .. user)
+        redis.call('HDEL', self.key, 'u:' .. user, 'd:' .. user)
         if redis.call('HINCRBY', self.counts, node, -1) <= 0 then
             redis.call('HDEL', self.counts, node)
             redis.call('SREM', PREFIX .. 'nr:' .. node, room)
@@ -95,12 +104,12 @@ local function roster_of(room)
             local place, known, left = string.match(value, '^(.-)\n(.-)\n(.*)$')
             local parts = words(place)
             return { node = parts[1], connection = parts[2], age = parts[3], ['until'] = parts[4],
-                since = parts[5], known = words(known), left = words(left) }
+                since = parts[5], description = parts[6] or '', known = words(known), left = words(left) }
         end
     end
 
     function self.put_awaited(user, member)
-        local parts = { member.node, member.connection, member.age, member['until'], member.since }
+        local parts = { member.node, member.connection, member.age, member['until'], member.since, member.description }
         local value = { table.concat(parts, ' '), table.concat(member.known, ' '), table.concat(member.left, ' ') }
         if redis.call('HSET', self.awaited, user, table.concat(value, '\n')) == 1 then
             self.has_awaited = redis.call('HINCRBY', self.key, 'v', 1)
@@ -161,26 +170,32 @@ local function roster_of(room)
         end
     end
 
-    -- Lines of "user node connection age", of one node or of all. The lines of all nodes also have the awaited members,
-    -- each with the age since which the roster awaits it.
+    -- Lines of "user node connection age description", of one node or of all. The lines of all nodes also have the awaited
+    -- members, each with the age since which the roster awaits it before the description.
     function self.lines(node)
         return self.lines_of(redis.call('HGETALL', self.key), node)
     end
 
     -- As `lines`, from the fields and values of the roster.
     function self.lines_of(all, node)
-        local lines = {}
+        local lines, descriptions = {}, {}
+        for index = 1, #all, 2 do
+            if string.sub(all[index], 1, 2) == 'd:' then
+                descriptions[string.sub(all[index], 3)] = all[index + 1]
+            end
+        end
         for index = 1, #all, 2 do
             if string.sub(all[index], 1, 2) == 'u:' then
                 if not node or string.match(all[index + 1], '^%S+') == node then
-                    lines[#lines + 1] = string.sub(all[index], 3) .. ' ' .. all[index + 1]
+                    local user = string.sub(all[index], 3)
+                    lines[#lines + 1] = user .. ' ' .. all[index + 1] .. ' ' .. (descriptions[user] or '')
                 end
             end
         end
         if not node and self.has_awaited then
             for _, user in ipairs(redis.call('HKEYS', self.awaited)) do
                 local member = self.get_awaited(user)
-                local line = { user, member.node, member.connection, member.age, member.since }
+                local line = { user, member.node, member.connection, member.age, member.since, member.description }
                 lines[#lines + 1] = table.concat(line, ' ')
             end
         end

@@ -9,6 +9,7 @@ end
 roster.open()
 local entry = roster.get(user)
 if entry and entry.node == NODE and entry.connection == connection then
+    local description = roster.description(user)
     roster.remove(user, NODE)
     redis.call('HDEL', roster.key, 'x:' .. user)
     local known = roster.users()
@@ -21,7 +22,7 @@ if entry and entry.node == NODE and entry.connection == connection then
     end
     local number, since = roster.next_number(), roster.new_age()
     roster.put_awaited(user, { node = NODE, connection = connection, age = entry.age,
-        ['until'] = integer(now() + ARGV[8]), since = since, known = known, left = {} })
+        ['until'] = integer(now() + ARGV[8]), since = since, description = description, known = known, left = {} })
     for _, node in ipairs(roster.receivers) do
         send(node, 't', 'suspended', 'r', roster.room, 's', number, 'u', user, 'n', NODE, 'c', connection, 'a', since)
     end

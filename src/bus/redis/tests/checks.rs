@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, cmd};
 
-use super::world::{Check, Client, ROOMS, USERS, World};
+use super::world::{Check, Client, EXTENDED, ROOMS, USERS, World};
 
 /// Longer than every timeout of the nodes.
 const MAX_SETTLING: Duration = Duration::from_secs(60);
@@ -53,6 +53,7 @@ impl World {
             self.check_roster(room)?;
             self.check_views(room)?;
             self.check_clients(room)?;
+            self.check_states(room)?;
         }
         // A client that continues for others has continued for itself.
         let is_new = |client: &&usize| {
@@ -84,6 +85,9 @@ impl World {
             if let Some(user) = field.strip_prefix("u:") {
                 let place = value.rsplit_once(' ').unwrap().0;
                 listed.insert(format!("{user} {place}"));
+                if !roster.contains_key(&format!("d:{user}")) {
+                    return Err(format!("{room}: {user} has no description"));
+                }
             }
         }
         let (mut expected, mut expected_counts) = (BTreeSet::new(), BTreeMap::new());
@@ -174,6 +178,26 @@ impl World {
                 if offers[0] == offers[1] {
                     return Err(format!(
                         "{room}: clients {index} and {other} offer: {offers:?}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Each client that speaks `parlor.v1` sees the states of the others, and its own.
+    fn check_states(&self, room: &str) -> Check {
+        let open = self.open(room);
+        let seers = open
+            .iter()
+            .filter(|(_, client)| EXTENDED.contains(&client.user));
+        for (index, client) in seers {
+            for (_, other) in &open {
+                let seen = client.views.get(other.user);
+                if seen != Some(&other.state) {
+                    return Err(format!(
+                        "{room}: client {index} sees {} as {seen:?} instead of {:?}",
+                        other.user, other.state
                     ));
                 }
             }

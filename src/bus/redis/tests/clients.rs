@@ -6,8 +6,11 @@ use std::sync::Arc;
 use redis::{Value, cmd};
 use serde_json::json;
 
-use super::world::{Check, Client, Known, World};
-use crate::room::{CloseCode, ConnectionId, Effect, Input, Request, Room};
+use super::world::{Check, Client, EXTENDED, Known, State, World};
+use crate::room::{
+    CloseCode, ConnectionId, Effect, Entrant, Input, Outcome, Participants, Profile, Request, Role,
+    Room,
+};
 
 impl World {
     /// Opens a connection of a user.
@@ -24,9 +27,18 @@ impl World {
         resumes: Option<usize>,
     ) -> Check {
         let now = self.now;
-        let connection = self.nodes[index]
-            .room(name)
-            .enter(user, resumes.is_some(), now);
+        let profile = Profile {
+            display_name: user.into(),
+            role: Role::Member,
+            joined_at: 1_700_000_000,
+        };
+        let entrant = Entrant {
+            user,
+            profile: Some(Box::new(profile)),
+            is_extended: EXTENDED.contains(&user),
+            resume: resumes.is_some(),
+        };
+        let connection = self.nodes[index].room(name).enter_as(entrant, now);
         self.clients.push(Client {
             user,
             room: name,
@@ -44,6 +56,8 @@ impl World {
             offered: BTreeSet::new(),
             last: BTreeMap::new(),
             received: BTreeSet::new(),
+            state: State::new(user),
+            views: BTreeMap::new(),
         });
         self.log(format!(
             "{user} enters {name} as client {} on n{index}, resumes {resumes:?}",
@@ -143,6 +157,30 @@ impl World {
         self.after(node, room, effects)
     }
 
+    /// A client changes its state.
+    pub(super) fn update(&mut self, client: usize) -> Check {
+        let sender = &self.clients[client];
+        let (node, room, connection) = (sender.node, sender.room, sender.connection);
+        if !EXTENDED.contains(&sender.user) {
+            return Ok(());
+        }
+        self.frames += 1;
+        let state = State {
+            name: format!("{} {}", sender.user, self.frames),
+            muted: !sender.state.muted,
+        };
+        let message = json!({"type": "update", "from": "", "roomId": "",
+            "data": {"muted": state.muted, "displayName": state.name}});
+        let (text, mut effects) = (message.to_string(), Vec::new());
+        if let Some(room) = self.nodes[node].rooms.get_mut(room) {
+            let outcome = room.receive(connection, Input::Text(&text), self.now, &mut effects);
+            if outcome == Outcome::Handled {
+                self.clients[client].state = state;
+            }
+        }
+        self.after(node, room, effects)
+    }
+
     /// Carries out the effects and requests of a room.
     pub(super) fn after(
         &mut self,
@@ -171,12 +209,17 @@ impl World {
         // The state that deliveries are compared with is that after all effects.
         let closes = effects.iter().filter_map(|effect| match effect {
             Effect::Close { connection, .. } => Some(*connection),
-            Effect::Deliver { .. } => None,
+            Effect::Deliver { .. } | Effect::Welcome { .. } => None,
         });
         let closes: BTreeSet<ConnectionId> = closes.collect();
         for effect in effects {
             match effect {
-                Effect::Deliver { connection, .. } if closes.contains(&connection) => {}
+                Effect::Deliver { connection, .. } | Effect::Welcome { connection, .. }
+                    if closes.contains(&connection) => {}
+                Effect::Welcome {
+                    connection,
+                    participants,
+                } => self.welcome(index, name, connection, &participants)?,
                 Effect::Close { connection, code } => {
                     self.closed(index, name, connection, code)?;
                 }
@@ -231,6 +274,9 @@ impl World {
         let mut known = client.known.clone();
         let others = members.iter().filter(|(user, _)| **user != client.user);
         for (user, member) in others {
+            if EXTENDED.contains(&client.user) && !known.contains_key(user) {
+                return Err(format!("client {number} does not learn of {user}"));
+            }
             let known = known.entry(user.clone()).or_insert(Known {
                 client: *member,
                 offers: false,
@@ -292,7 +338,10 @@ impl World {
         let winner = winner.ok_or("the roster lists no client")?;
         let is_earlier = self.clients[winner].is_admitted
             && self.clients[winner].admitted_at < self.clients[replaced].entered_at;
-        if is_earlier {
+        // One that entered later has replaced it, and left again.
+        let mut later = self.clients[replaced + 1..].iter();
+        let is_replaced_by = |one: &Client| one.room == room && one.user == user && one.is_admitted;
+        if is_earlier && !later.any(is_replaced_by) {
             return Err(format!(
                 "client {replaced} is replaced by the earlier client {winner}"
             ));
@@ -337,9 +386,30 @@ impl World {
             return Ok(());
         }
         let frame: serde_json::Value = serde_json::from_slice(frame).unwrap();
+        if matches!(frame["type"].as_str(), Some("ack" | "error")) {
+            return Ok(());
+        }
         let user = frame["from"].as_str().unwrap().to_owned();
         match frame["type"].as_str() {
-            Some("user-joined") => self.joined(index, room, client, user),
+            Some("user-joined") => {
+                self.see(client, &frame["data"]["participant"])?;
+                self.joined(index, room, client, user)
+            }
+            Some("participant-updated") => {
+                self.see(client, &frame["data"])?;
+                let is_own = user == self.clients[client].user;
+                if !is_own && !self.clients[client].known.contains_key(&user) {
+                    let other = self.client_of(index, room, &user);
+                    let (other, _) =
+                        other.ok_or(format!("client {client} sees an unknown {user} change"))?;
+                    let known = Known {
+                        client: other,
+                        offers: false,
+                    };
+                    self.clients[client].known.insert(user, known);
+                }
+                Ok(())
+            }
             Some("user-left") => {
                 self.notified += 1;
                 match self.clients[client].known.remove(&user) {
@@ -350,6 +420,62 @@ impl World {
             }
             _ => self.received(client, &user, &frame),
         }
+    }
+
+    /// A client that speaks `parlor.v1` begins with a roster. If it continues another one, it still waits for those who
+    /// are awaited.
+    fn welcome(
+        &mut self,
+        index: usize,
+        room: &str,
+        connection: ConnectionId,
+        participants: &Participants,
+    ) -> Check {
+        let client = self.client_at(index, room, connection);
+        let client = client.ok_or("a connection without a client is welcome")?;
+        let participants = format!("[{}]", participants.text());
+        let participants: Vec<serde_json::Value> = serde_json::from_str(&participants).unwrap();
+        let earlier = std::mem::take(&mut self.clients[client].known);
+        let unclear = self.clients[client].unclear.clone();
+        for participant in &participants {
+            self.see(client, participant)?;
+            let user = participant["userId"].as_str().unwrap();
+            if user == self.clients[client].user {
+                continue;
+            }
+            let other = self.client_of(index, room, user);
+            let (other, _) = other.ok_or(format!("client {client} is shown an unknown {user}"))?;
+            let is_it =
+                |known: &Known| known.client == other || self.continues(other, known.client);
+            let offers = earlier
+                .get(user)
+                .is_some_and(|known| known.offers && is_it(known));
+            let known = Known {
+                client: other,
+                offers,
+            };
+            self.clients[client].known.insert(user.to_owned(), known);
+        }
+        let awaited = earlier
+            .into_iter()
+            .filter(|(user, _)| unclear.contains(user));
+        self.clients[client].known.extend(awaited);
+        Ok(())
+    }
+
+    /// A client sees the state of a participant.
+    fn see(&mut self, client: usize, participant: &serde_json::Value) -> Check {
+        if !EXTENDED.contains(&self.clients[client].user) {
+            return Ok(());
+        }
+        let text = |name: &str| participant[name].as_str().map(str::to_owned);
+        let user = text("userId").ok_or(format!("client {client} sees nobody: {participant}"))?;
+        let state = State {
+            name: text("displayName").unwrap_or_default(),
+            muted: participant["state"]["muted"] == true,
+        };
+        self.clients[client].views.insert(user, state);
+        Ok(())
     }
 
     fn joined(&mut self, index: usize, room: &str, client: usize, user: String) -> Check {
@@ -389,6 +515,11 @@ impl World {
             return Err(format!(
                 "client {client} receives a frame of {sender} from {user}"
             ));
+        }
+        // A frame to all was sent to the node of the earlier connection before the restart, and later to this one.
+        let earlier = self.clients[client].resumes;
+        if earlier.is_some_and(|one| self.clients[one].received.contains(&number)) {
+            return Ok(());
         }
         self.clients[client].received.insert(number);
         match self.clients[client].last.insert(sender, number) {

@@ -23,7 +23,7 @@ const RULES: [(Rule, Faults); 12] = [
 ];
 
 /// A rule of the scripts: its name, the text that a mutation replaces, and the replacement.
-const SCRIPTS: [(&str, &str, &str, Faults); 9] = [
+const SCRIPTS: [(&str, &str, &str, Faults); 13] = [
     (
         "an evicted node is refused",
         "return 'FENCED'\nend\n",
@@ -77,6 +77,30 @@ const SCRIPTS: [(&str, &str, &str, Faults); 9] = [
         "known[#known + 1] = name",
         "",
         Faults::Connections,
+    ),
+    (
+        "other nodes learn of a new description",
+        "send(node, 't', 'described'",
+        "send(node, 't', 'ignored'",
+        Faults::Connections,
+    ),
+    (
+        "the roster keeps a new description",
+        "roster.describe(user, description)",
+        "",
+        Faults::Connections,
+    ),
+    (
+        "an entry has a description",
+        "'i', description, unpack(more)",
+        "unpack(more)",
+        Faults::Connections,
+    ),
+    (
+        "a restated entry has a description",
+        "roster.put(user, connection, age, description)\n            is_changed",
+        "roster.put(user, connection, age, '')\n            is_changed",
+        Faults::All,
     ),
 ];
 

@@ -90,6 +90,7 @@ fn a_lost_connection_repeats_commands_and_fails_calls() {
     let leave = Request::Leave {
         user: "alice".into(),
         connection: crate::room::ConnectionId::new(7).unwrap(),
+        reason: crate::room::Departure::Lost,
     };
     node.request(&Arc::from("lobby"), vec![leave], START);
     let ticket = node.call(Script::Limit, Vec::new());

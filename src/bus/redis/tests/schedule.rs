@@ -80,7 +80,12 @@ fn step(world: &mut World, faults: Faults) -> Check {
                 world.send(client, to)?;
             }
         }
-        32..56 => {
+        32..35 => {
+            if let Some(client) = pick_client(world) {
+                world.update(client)?;
+            }
+        }
+        35..56 => {
             let count = world.rng.random_range(1..8);
             world.write(index, count, None)?;
         }

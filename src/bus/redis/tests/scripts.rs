@@ -181,7 +181,11 @@ fn membership_is_unknown_until_all_nodes_have_restated_their_rooms() {
         ];
         fixture.call("n1.a", Script::Members, &args)
     };
-    fixture.call("n2.a", Script::Enter, &["1", "lobby", "alice", "7"]);
+    fixture.call(
+        "n2.a",
+        Script::Enter,
+        &["1", "lobby", "alice", "7", "0", ""],
+    );
     fixture.call("n1.a", Script::Restated, &["1"]);
     fixture.call("n2.a", Script::Restated, &["2"]);
     assert_eq!(members(&mut fixture), text(""));
@@ -200,10 +204,18 @@ fn members_of_rooms_are_counted_on_all_nodes() {
         fixture.call("n1.a", Script::Count, &rooms)
     };
     assert_eq!(count(&mut fixture), text("0 0 0"));
-    fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "7"]);
-    fixture.call("n2.a", Script::Enter, &["1", "lobby", "bob", "7"]);
-    fixture.call("n2.a", Script::Enter, &["2", "lobby", "carol", "8"]);
-    fixture.call("n2.a", Script::Enter, &["3", "attic", "bob", "9"]);
+    fixture.call(
+        "n1.a",
+        Script::Enter,
+        &["1", "lobby", "alice", "7", "0", ""],
+    );
+    fixture.call("n2.a", Script::Enter, &["1", "lobby", "bob", "7", "0", ""]);
+    fixture.call(
+        "n2.a",
+        Script::Enter,
+        &["2", "lobby", "carol", "8", "0", ""],
+    );
+    fixture.call("n2.a", Script::Enter, &["3", "attic", "bob", "9", "0", ""]);
     assert_eq!(count(&mut fixture), text("3 0 1"));
     fixture.call("n1.a", Script::Evict, &["n2.a", "any"]);
     assert_eq!(count(&mut fixture), text("1 0 0"));
@@ -236,7 +248,7 @@ fn a_node_is_evicted_after_its_lease_in_steps_of_fifty_rooms() {
         fixture.call(
             "n2.a",
             Script::Enter,
-            &[&number.to_string(), &room, "alice", "7"],
+            &[&number.to_string(), &room, "alice", "7", "0", ""],
         );
     }
     let evict = |fixture: &mut Fixture| fixture.call("n1.a", Script::Evict, &["n2.a", "expired"]);
@@ -244,7 +256,11 @@ fn a_node_is_evicted_after_its_lease_in_steps_of_fifty_rooms() {
     fixture.pass(LEASE_MS * 1000);
     let steps: Vec<Value> = (0..3).map(|_| evict(&mut fixture)).collect();
     assert_eq!(steps, [Value::Int(70), Value::Int(20), Value::Int(0)]);
-    let fenced = fixture.call("n2.a", Script::Enter, &["121", "lobby", "alice", "8"]);
+    let fenced = fixture.call(
+        "n2.a",
+        Script::Enter,
+        &["121", "lobby", "alice", "8", "0", ""],
+    );
     assert_eq!(fenced, text("FENCED"));
     let left: Vec<String> = cmd("KEYS")
         .arg("p1:[rmi]:*")
@@ -256,10 +272,18 @@ fn a_node_is_evicted_after_its_lease_in_steps_of_fifty_rooms() {
 #[test]
 fn a_late_registration_changes_nothing() {
     let mut fixture = Fixture::new(&["n1.a"]);
-    fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "7"]);
+    fixture.call(
+        "n1.a",
+        Script::Enter,
+        &["1", "lobby", "alice", "7", "0", ""],
+    );
     let again = ["run", "n1.a", "world", "0", "10000", "", "1", "0", "0"].map(str::to_owned);
     assert_eq!(fixture.evaluate(Script::Register, &again), text("LATE"));
-    let repeated = fixture.call("n1.a", Script::Enter, &["1", "lobby", "alice", "8"]);
+    let repeated = fixture.call(
+        "n1.a",
+        Script::Enter,
+        &["1", "lobby", "alice", "8", "0", ""],
+    );
     assert_eq!(repeated, text("OK"));
     let members: u64 = cmd("HGET")
         .arg("p1:m:lobby")
@@ -267,7 +291,7 @@ fn a_late_registration_changes_nothing() {
         .query(&mut fixture.redis)
         .unwrap();
     assert_eq!(members, 1);
-    let skipped = fixture.call("n1.a", Script::Enter, &["3", "lobby", "bob", "9"]);
+    let skipped = fixture.call("n1.a", Script::Enter, &["3", "lobby", "bob", "9", "0", ""]);
     assert_eq!(skipped, text("GAP"));
 }
 
@@ -275,7 +299,11 @@ fn a_late_registration_changes_nothing() {
 fn after_three_replacements_in_a_minute_on_any_node_the_established_connection_stays() {
     let mut fixture = Fixture::new(&["n1.a", "n2.a"]);
     let enter = |fixture: &mut Fixture, node: &str, number: &str, connection: &str| {
-        fixture.call(node, Script::Enter, &[number, "lobby", "alice", connection]);
+        fixture.call(
+            node,
+            Script::Enter,
+            &[number, "lobby", "alice", connection, "0", ""],
+        );
         let place: String = cmd("HGET")
             .arg("p1:r:lobby")
             .arg("u:alice")

@@ -14,6 +14,8 @@ use crate::clock::Mono;
 use crate::room::{ConnectionId, Effect, Limits, NodeId, Room};
 
 pub(super) const USERS: [&str; 6] = ["ann", "bob", "cleo", "dan", "eve", "flo"];
+/// Those whose clients speak `parlor.v1`.
+pub(super) const EXTENDED: [&str; 3] = ["bob", "dan", "flo"];
 pub(super) const ROOMS: [&str; 3] = ["lobby", "attic", "cellar"];
 pub(super) const LEASE: Duration = Duration::from_secs(10);
 
@@ -52,6 +54,25 @@ pub(super) struct Client {
     /// The last number from each client.
     pub last: BTreeMap<usize, u64>,
     pub received: BTreeSet<u64>,
+    pub state: State,
+    /// What it sees of the participants, and of itself.
+    pub views: BTreeMap<String, State>,
+}
+
+/// The state of a participant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct State {
+    pub name: String,
+    pub muted: bool,
+}
+
+impl State {
+    pub(super) fn new(user: &str) -> State {
+        State {
+            name: user.to_owned(),
+            muted: false,
+        }
+    }
 }
 
 pub(super) struct SimNode {

@@ -34,6 +34,7 @@ impl Fixture {
             seq: 1,
             user: "alice".into(),
             place: Some(place("here", 1, 20)),
+            description: None,
             roster: Some(roster),
             returned: None,
         });
@@ -97,8 +98,15 @@ fn entry(user: &str, node: &str, number: u64, age: u64) -> Entry {
     Entry {
         user: user.into(),
         place: place(node, number, age),
+        description: None,
         awaited_since: None,
     }
+}
+
+/// The description of a plain client of whom only the id is known.
+fn plain(user: &str) -> Box<Description> {
+    let text = format!(r#"{{"name":"{user}","role":"member"}}"#);
+    Description::parse(&text).map(Box::new).unwrap()
 }
 
 fn entered(seq: u64, user: &str, node: &str, number: u64, age: u64) -> RosterEvent {
@@ -106,6 +114,7 @@ fn entered(seq: u64, user: &str, node: &str, number: u64, age: u64) -> RosterEve
         seq,
         user: user.into(),
         place: Some(place(node, number, age)),
+        description: None,
         roster: None,
         returned: None,
     }
@@ -120,7 +129,8 @@ fn a_connection_is_a_member_once_the_roster_lists_it() {
         [Request::Enter {
             user: "alice".into(),
             connection: alice,
-            resume: false
+            resume: false,
+            description: plain("alice"),
         }]
     );
     let text = r#"{"type":"offer","from":"","roomId":""}"#;
@@ -201,6 +211,7 @@ fn a_message_to_a_member_on_another_node_is_sent_there() {
         user: "alice".into(),
         from: alice,
         to: Some(connection(7)),
+        is_extended: false,
         frame: r#"{"type":"offer","from":"alice","roomId":"lobby","to":"bob"}"#.into(),
     };
     let node: NodeId = "there".into();
@@ -231,6 +242,7 @@ fn a_frame_is_delivered_if_its_sender_is_a_member() {
         user: "bob".into(),
         from: connection(7),
         to: Some(alice),
+        is_extended: false,
         frame: "{}".into(),
     };
     assert_eq!(
@@ -268,6 +280,7 @@ fn a_missing_event_makes_the_room_restate_its_members() {
         user: "alice".into(),
         connection: alice,
         age: None,
+        description: Some(plain("alice")),
     }];
     let restate = Request::Restate { number: 1, members };
     assert_eq!(fixture.room.take_requests(), [restate]);
@@ -357,6 +370,7 @@ fn a_connection_that_a_snapshot_lacks_is_ended_when_it_is_restated() {
     let end = Request::End {
         user: Arc::from("bob"),
         place: place("there", 7, 10),
+        reason: Departure::Left,
     };
     assert_eq!(
         (fixture.messages().len(), &*fixture.requests),
@@ -400,6 +414,7 @@ fn a_replaced_connection_that_is_restated_is_ended() {
         user: "bob".into(),
         node: "far".into(),
         connection: connection(8),
+        reason: Departure::Left,
     });
     fixture.apply(RosterEvent::Restated {
         seq: 4,
@@ -410,6 +425,7 @@ fn a_replaced_connection_that_is_restated_is_ended() {
     let end = Request::End {
         user: Arc::from("bob"),
         place: place("there", 7, 10),
+        reason: Departure::Left,
     };
     assert_eq!(
         (fixture.messages().len(), &*fixture.requests),
@@ -440,6 +456,7 @@ fn after_a_lost_roster_the_newer_connection_stays_in_any_order_of_restating() {
     let end = Request::End {
         user: Arc::from("bob"),
         place: place("third", 5, 25),
+        reason: Departure::Left,
     };
     assert_eq!(fixture.requests, [end]);
     assert_eq!(fixture.messages(), [""; 0]);
@@ -462,6 +479,7 @@ fn a_connection_that_leaves_before_it_is_listed_leaves_the_roster() {
     let leave = Request::Leave {
         user: "alice".into(),
         connection: alice,
+        reason: Departure::Lost,
     };
     assert_eq!(fixture.room.take_requests()[1], leave);
     let mut effects = Vec::new();
@@ -475,6 +493,7 @@ fn a_connection_that_leaves_before_it_is_listed_leaves_the_roster() {
     let leave = Request::Leave {
         user: "bob".into(),
         connection: bob,
+        reason: Departure::Lost,
     };
     assert_eq!(
         (effects.len(), fixture.room.take_requests()),
