@@ -51,9 +51,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 /// Answers the handshake, and serves the connection in a task of its own.
 async fn open(mut request: Request) -> Result<Response, Error> {
-    // The nodes of a cluster do not share sessions yet.
-    let is_alone = request.app.hub.link().is_none();
-    let is_extended = is_alone && handshake::offers_extended(&request);
+    let is_extended = handshake::offers_extended(&request);
     let response = handshake::accept(&request, is_extended)?;
     let host = is_extended.then(|| api::ice_host(&request)).transpose()?;
     let upgrade = request.upgrade().ok_or_else(Error::internal)?;
