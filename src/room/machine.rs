@@ -11,11 +11,10 @@ use super::effect::{Effect, Entrant, Input, Join, Outcome};
 use super::envelope::{Envelope, quoted};
 use super::error_budget::ErrorBudget;
 use super::limits::{Limits, UsedBudgets};
-use super::profile::Profile;
 use super::{CloseCode, ConnectionId, Departure, DropReason, Kind};
 use crate::clock::Mono;
 use announcement::{Announcement, LOST};
-use extended_member::Extended;
+use member::Member;
 use remote::Remote;
 
 /// Tolerated replacements of one user's connection within [`REPLACEMENT_WINDOW`]. Two tabs that
@@ -61,23 +60,6 @@ struct PreviousConnections {
     /// Those who have yet to come back.
     awaited: HashSet<Arc<str>>,
     until: Mono,
-}
-
-#[derive(Debug)]
-struct Member {
-    user: Arc<str>,
-    /// The user's id as JSON.
-    quoted: String,
-    used: UsedBudgets,
-    errors: ErrorBudget,
-    /// Whether the connection resumes one from before the restart, and so knows the users of that time.
-    resumed: bool,
-    /// When connections of this user replaced each other, oldest first.
-    replacements: Vec<Mono>,
-    /// `None`: only the id is known.
-    profile: Option<Box<Profile>>,
-    /// `None` for a plain client.
-    extended: Option<Box<Extended>>,
 }
 
 impl Room {
@@ -481,6 +463,7 @@ mod cluster;
 mod events;
 mod extended;
 mod extended_member;
+mod member;
 mod presence;
 mod remote;
 mod requests;

@@ -17,6 +17,7 @@ use crate::room::{
     CloseCode, ConnectionId, Effect, Entrant, Greeting, Join, Limits, Profile, Request, Room,
 };
 use crate::token::Issue;
+use welcome::Welcome;
 
 /// A room, and the queues of its connections.
 pub(super) struct RoomEntry {
@@ -296,11 +297,10 @@ pub fn limits(settings: &Signaling) -> Limits {
     }
 }
 
-use sessions::Welcome;
-
 #[cfg(test)]
 mod session_tests;
 mod sessions;
+mod welcome;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

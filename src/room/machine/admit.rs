@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::announcement::Announcement;
 use super::events::Arrival;
+use super::member::Member;
 use super::remote::{Entering, Listed, RemoteMember};
-use super::{Effect, Member, Room};
+use super::{Effect, Room};
 use crate::room::envelope::quoted;
 use crate::room::roster::{Place, Request};
 use crate::room::rule::{Rule, applies};

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use super::announcement::Announcement;
-use super::{Effect, Member, Room, deliver};
-use crate::room::profile::Role;
+use super::member::Member;
+use super::{Effect, Room, deliver};
+use crate::room::ConnectionId;
 use crate::room::server_frame::{
-    Greeting, Participant, Participants, ResumeNotice, ServerFrame, SessionNotice, State,
+    Greeting, Participant, Participants, ResumeNotice, ServerFrame, SessionNotice,
 };
-use crate::room::{ConnectionId, Description};
 
 impl Room {
     /// Sends an announcement about `user` to the members that match `concerns`.
@@ -106,36 +106,5 @@ impl Room {
     /// The first frame of a connection that continues a session: `missed` frames follow.
     pub fn resumed(&self, missed: usize, resume: &ResumeNotice<'_>) -> Bytes {
         ServerFrame::Resumed { missed, resume }.render(&self.id)
-    }
-}
-
-impl Member {
-    /// The description for other nodes.
-    pub(super) fn description(&self) -> Box<Description> {
-        let participant = self.participant();
-        Box::new(Description::new(&participant, self.extended.is_some()))
-    }
-
-    pub(super) fn role(&self) -> Role {
-        let profile = self.profile.as_ref();
-        profile.map_or(Role::Member, |profile| profile.role)
-    }
-
-    pub(super) fn joined_at(&self) -> u64 {
-        let profile = self.profile.as_ref();
-        profile.map_or(0, |profile| profile.joined_at)
-    }
-
-    pub(super) fn participant(&self) -> Participant<'_> {
-        let extended = self.extended.as_ref();
-        let away = extended.and_then(|extended| extended.away.as_ref());
-        Participant {
-            user: &self.quoted,
-            display_name: self.display_name(),
-            role: self.role(),
-            is_connected: !away.is_some_and(|away| away.is_announced),
-            joined_at: self.joined_at(),
-            state: extended.map_or(State::default(), |extended| extended.state),
-        }
     }
 }

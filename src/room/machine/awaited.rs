@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use super::announcement::{Announcement, LOST};
+use super::member::Member;
 use super::remote::{Awaited, Listed, RemoteMember, Standing};
-use super::{Effect, Member, Room, deliver};
+use super::{Effect, Room, deliver};
 use crate::room::envelope::quoted;
 use crate::room::roster::{Entry, NodeId, Place, Request, Return};
 use crate::room::{CloseCode, ConnectionId, Departure, Description};

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::member::Member;
 use super::remote::{Entering, Listed, Remote, RemoteMember, Standing};
-use super::{Effect, Entrant, Member, Room, deliver};
+use super::{Effect, Entrant, Room, deliver};
 use crate::clock::Mono;
 use crate::room::envelope::{Envelope, quoted};
 use crate::room::error_budget::ErrorBudget;

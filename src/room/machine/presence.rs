@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::extended_member::{AWAY_NOTICE, Away, Extended};
-use super::{Effect, Member, Room, deliver};
+use super::member::Member;
+use super::{Effect, Room, deliver};
 use crate::clock::Mono;
 use crate::display_name::{MAX_CHARS, is_valid_name, sanitize};
 use crate::rate::Limit;
 use crate::room::client_frame::Update;
 use crate::room::envelope::quoted;
-use crate::room::profile::{Profile, Role};
+use crate::room::profile::Role;
 use crate::room::server_frame::{Participant, ServerFrame};
 use crate::room::{CloseCode, ConnectionId, Departure, Description, DropReason};
 
@@ -210,28 +211,6 @@ impl Room {
 
     pub(super) fn extended_of(&mut self, connection: ConnectionId) -> Option<&mut Extended> {
         self.members.get_mut(&connection)?.extended.as_deref_mut()
-    }
-}
-
-impl Member {
-    pub(super) fn display_name(&self) -> &str {
-        let profile = self.profile.as_ref();
-        profile.map_or(&*self.user, |profile| &profile.display_name)
-    }
-
-    fn rename(&mut self, name: String) {
-        let (role, joined_at) = (self.role(), self.joined_at());
-        self.profile = Some(Box::new(Profile {
-            display_name: name.into(),
-            role,
-            joined_at,
-        }));
-    }
-
-    /// Whether the user has a session without a connection.
-    pub(super) fn is_away(&self) -> bool {
-        let extended = self.extended.as_ref();
-        extended.is_some_and(|extended| extended.away.is_some())
     }
 }
 

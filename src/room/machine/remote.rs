@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Member;
+use super::member::Member;
 use crate::room::roster::{NodeId, Place, RemoteFrame, Request};
 use crate::room::server_frame::{Participant, State};
 use crate::room::{ConnectionId, Departure, Description, Role};

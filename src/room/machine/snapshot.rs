@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::events::Arrival;
+use super::member::Member;
 use super::remote::{Listed, RemoteMember, Standing};
-use super::{Effect, Member, Room};
+use super::{Effect, Room};
 use crate::room::roster::{Entry, Place, Request, Return};
 use crate::room::rule::{Rule, applies};
 use crate::room::{CloseCode, ConnectionId, Departure};

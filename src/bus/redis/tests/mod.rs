@@ -9,6 +9,7 @@ mod node;
 mod schedule;
 mod scripts;
 mod sentinel;
+mod states;
 mod world;
 
 #[path = "../../../../tests/support/redis.rs"]

@@ -55,7 +55,7 @@ pub(super) struct Client {
     pub last: BTreeMap<usize, u64>,
     pub received: BTreeSet<u64>,
     pub state: State,
-    /// What it sees of the participants, and of itself.
+    /// The participants as it sees them, and itself.
     pub views: BTreeMap<String, State>,
 }
 

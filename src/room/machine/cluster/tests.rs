@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::room::machine::{Input, Limits, Outcome};
 use crate::room::roster::{Entry, RosterEvent};
@@ -107,6 +105,15 @@ fn entry(user: &str, node: &str, number: u64, age: u64) -> Entry {
 fn plain(user: &str) -> Box<Description> {
     let text = format!(r#"{{"name":"{user}","role":"member"}}"#);
     Description::parse(&text).map(Box::new).unwrap()
+}
+
+/// The request that ends a connection of bob that was replaced.
+fn end(node: &str, number: u64, age: u64) -> Request {
+    Request::End {
+        user: "bob".into(),
+        place: place(node, number, age),
+        reason: Departure::Left,
+    }
 }
 
 fn entered(seq: u64, user: &str, node: &str, number: u64, age: u64) -> RosterEvent {
@@ -367,11 +374,7 @@ fn a_connection_that_a_snapshot_lacks_is_ended_when_it_is_restated() {
         members: vec![entry("bob", "there", 7, 10)],
         ended: Vec::new(),
     });
-    let end = Request::End {
-        user: Arc::from("bob"),
-        place: place("there", 7, 10),
-        reason: Departure::Left,
-    };
+    let end = end("there", 7, 10);
     assert_eq!(
         (fixture.messages().len(), &*fixture.requests),
         (0, &[end][..])
@@ -422,11 +425,7 @@ fn a_replaced_connection_that_is_restated_is_ended() {
         members: vec![entry("bob", "there", 7, 10)],
         ended: Vec::new(),
     });
-    let end = Request::End {
-        user: Arc::from("bob"),
-        place: place("there", 7, 10),
-        reason: Departure::Left,
-    };
+    let end = end("there", 7, 10);
     assert_eq!(
         (fixture.messages().len(), &*fixture.requests),
         (0, &[end][..])
@@ -453,11 +452,7 @@ fn after_a_lost_roster_the_newer_connection_stays_in_any_order_of_restating() {
     };
     // An older connection, which had been replaced by one that this node did not see.
     fixture.apply(restated(51, "third", 5, 25));
-    let end = Request::End {
-        user: Arc::from("bob"),
-        place: place("third", 5, 25),
-        reason: Departure::Left,
-    };
+    let end = end("third", 5, 25);
     assert_eq!(fixture.requests, [end]);
     assert_eq!(fixture.messages(), [""; 0]);
     fixture.apply(restated(52, "far", 8, 30));
