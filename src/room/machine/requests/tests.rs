@@ -46,7 +46,7 @@ impl Fixture {
 fn frames(effects: Vec<Effect>) -> Vec<Value> {
     let frame = |effect| match effect {
         Effect::Deliver { frame, .. } => serde_json::from_slice(&frame).expect("JSON"),
-        Effect::Close { code, .. } => panic!("{code:?}"),
+        other => panic!("{other:?}"),
     };
     effects.into_iter().map(frame).collect()
 }
