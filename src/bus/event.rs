@@ -62,6 +62,15 @@ pub enum Event {
         room: String,
         users: Vec<String>,
     },
+    /// A message was posted to the chat of a room.
+    MessagePosted {
+        room: String,
+    },
+    /// A user deleted a message of the chat.
+    MessageDeleted {
+        room: String,
+        id: i64,
+    },
     /// The time of a guest is over.
     GuestExpired {
         user: String,
@@ -95,7 +104,7 @@ pub enum Event {
 
 impl Event {
     /// The names of all events, in the order of [`Event::index`].
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 17] = [
         "room-opened",
         "room-changed",
         "room-closed",
@@ -111,6 +120,8 @@ impl Event {
         "signed-out",
         "access-lost",
         "role-changed",
+        "message-posted",
+        "message-deleted",
     ];
 
     /// The position of the event's name in [`Event::NAMES`].
@@ -131,6 +142,8 @@ impl Event {
             Event::SignedOut { .. } => 12,
             Event::AccessLost { .. } => 13,
             Event::RoleChanged { .. } => 14,
+            Event::MessagePosted { .. } => 15,
+            Event::MessageDeleted { .. } => 16,
         }
     }
 }

@@ -11,6 +11,8 @@ use super::envelope_fields::EnvelopeFields;
 pub enum ClientRequest {
     /// Posts a message to the chat of the room.
     Chat { content: String },
+    /// Deletes a message of the chat.
+    DeleteChat { id: i64 },
 }
 
 /// The reason why a request was not carried out, for the `error` frame.
@@ -26,6 +28,11 @@ struct ChatData {
     content: String,
 }
 
+#[derive(Deserialize)]
+struct DeleteChatData {
+    id: i64,
+}
+
 impl ClientRequest {
     /// Parses the frame of a request; `None` if its `type` is not that of one.
     pub(super) fn parse(
@@ -35,6 +42,9 @@ impl ClientRequest {
         Some(match word {
             "chat" => parse_data(fields, |ChatData { content }| ClientRequest::Chat {
                 content,
+            }),
+            "chat-delete" => parse_data(fields, |DeleteChatData { id }| {
+                ClientRequest::DeleteChat { id }
             }),
             _ => return None,
         })

@@ -463,6 +463,7 @@ mod cluster;
 mod events;
 mod extended;
 mod extended_member;
+mod live;
 mod member;
 mod presence;
 mod remote;

@@ -8,6 +8,7 @@
 //! With several nodes, a room also has members on other nodes. It takes the [`RosterEvent`]s of the room,
 //! and queues [`Request`]s.
 
+mod chat;
 mod client_frame;
 mod client_request;
 mod close_code;
@@ -32,6 +33,7 @@ pub(crate) mod rule;
 mod server_frame;
 mod session;
 
+pub use chat::{ChatMessage, is_chat_message};
 pub use client_request::{ClientRequest, Rejection};
 pub use close_code::CloseCode;
 pub use connection::ConnectionId;

@@ -97,6 +97,10 @@ pub(super) enum ServerFrame<'a> {
         user: &'a str,
         reason: Departure,
     },
+    RoomUpdated {
+        /// The room as over HTTP, as JSON.
+        room: &'a str,
+    },
     /// The answer to the client's frame with this `id`.
     Ack {
         id: &'a str,
@@ -148,6 +152,9 @@ impl ServerFrame<'_> {
                 r#"{{"type":"user-left","data":{{"userId":{user},"reason":"{}"}},"from":{user},"roomId":{room}}}"#,
                 reason.label(),
             ),
+            ServerFrame::RoomUpdated { room: object } => {
+                format!(r#"{{"type":"room-updated","data":{object},"roomId":{room}}}"#)
+            }
             ServerFrame::Ack { id } => {
                 let id = quoted(id);
                 format!(r#"{{"type":"ack","ref":{id},"roomId":{room},"data":{{}}}}"#)

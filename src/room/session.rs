@@ -39,13 +39,7 @@ impl Session {
     /// Returns the frame with the next `seq`, and keeps it.
     pub fn number(&mut self, frame: &Bytes) -> Bytes {
         self.last += 1;
-        let open = frame.iter().position(|byte| *byte == b'{');
-        let (head, rest) = frame.split_at(open.map_or(0, |open| open + 1));
-        let mut numbered = Vec::with_capacity(frame.len() + 32);
-        numbered.extend_from_slice(head);
-        numbered.extend_from_slice(format!(r#""seq":{},"#, self.last).as_bytes());
-        numbered.extend_from_slice(rest);
-        let numbered = Bytes::from(numbered);
+        let numbered = numbered(frame, self.last);
         self.kept_bytes += cost(&numbered);
         self.kept.push_back(numbered.clone());
         numbered
@@ -75,6 +69,18 @@ impl Session {
     pub fn limit(&mut self, max_bytes: usize) {
         while self.kept_bytes > max_bytes {
             self.forget_first();
+        }
+    }
+
+    /// Replaces frames that are kept: the client gets `replacement` in their place. Their numbers stay.
+    pub fn replace(&mut self, is_replaced: impl Fn(&[u8]) -> bool, replacement: &Bytes) {
+        let first = self.first_kept();
+        for (frame, seq) in self.kept.iter_mut().zip(first..) {
+            if is_replaced(frame) {
+                self.kept_bytes -= cost(frame);
+                *frame = numbered(replacement, seq);
+                self.kept_bytes += cost(frame);
+            }
         }
     }
 
@@ -118,6 +124,17 @@ impl Session {
             self.kept_bytes -= cost(&frame);
         }
     }
+}
+
+/// Returns the frame with this `seq`.
+fn numbered(frame: &Bytes, seq: u64) -> Bytes {
+    let open = frame.iter().position(|byte| *byte == b'{');
+    let (head, rest) = frame.split_at(open.map_or(0, |open| open + 1));
+    let mut numbered = Vec::with_capacity(frame.len() + 32);
+    numbered.extend_from_slice(head);
+    numbered.extend_from_slice(format!(r#""seq":{seq},"#).as_bytes());
+    numbered.extend_from_slice(rest);
+    Bytes::from(numbered)
 }
 
 fn cost(frame: &Bytes) -> usize {
@@ -173,6 +190,19 @@ mod tests {
         assert_eq!(missed(&session, 4), None);
         session.number(&Bytes::from_static(b"{\"type\":\"ack\"}"));
         assert_eq!(missed(&session, 5).map(|all| all.len()), Some(1));
+    }
+
+    #[test]
+    fn a_replaced_frame_keeps_its_number() {
+        let mut session = session_of(3);
+        session.acknowledge(1);
+        let is_second = |frame: &[u8]| frame.starts_with(br#"{"seq":2"#);
+        session.replace(is_second, &Bytes::from_static(b"{\"type\":\"gone\"}"));
+        let expected = [r#"{"seq":2,"type":"gone"}"#, r#"{"seq":3,"type":"ack"}"#];
+        let expected = expected.map(str::to_owned);
+        assert_eq!(missed(&session, 1).as_deref(), Some(&expected[..]));
+        session.acknowledge(3);
+        assert_eq!(session.kept_bytes(), 0);
     }
 
     #[test]

@@ -104,6 +104,7 @@ impl App {
         if let Event::RoleChanged { room, users } = &event {
             self.hub.role_changes.add(room, users);
         }
+        self.hub.live_changes.add(&event);
         let relays = self.update_relay(&event, &source);
         self.bus.publish(&event);
         if matches!(source, ChangeSource::ThisProcess) && is_urgent(&event) {
@@ -142,6 +143,8 @@ impl App {
             Event::RoomOpened { .. }
             | Event::RoomChanged { .. }
             | Event::RoleChanged { .. }
+            | Event::MessagePosted { .. }
+            | Event::MessageDeleted { .. }
             | Event::Joined { .. }
             | Event::Unbanned { .. }
             | Event::UserEnabled { .. }
@@ -220,6 +223,8 @@ impl App {
             Event::Left { .. }
             | Event::RoomChanged { .. }
             | Event::RoleChanged { .. }
+            | Event::MessagePosted { .. }
+            | Event::MessageDeleted { .. }
             | Event::AccessLost { .. } => {}
         }
         ready(0).boxed()

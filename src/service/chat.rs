@@ -3,6 +3,7 @@
 use super::app::App;
 use super::auth::RoomAccess;
 use super::moderation::rules::{Act, Refusal, Standing, check_act};
+use crate::bus::Event;
 use crate::clock;
 use crate::storage::{Cause, Message, MessageError, NewMessage, Room, StoreError, User};
 
@@ -37,7 +38,14 @@ impl App {
     /// Stores a message of a participant.
     pub async fn post_message(&self, new: NewMessage) -> Result<Message, MessageError> {
         let keep = self.settings().config.rooms.max_messages;
-        self.store.post_message(new, keep, clock::now().unix).await
+        let event = |message: &Message| {
+            Some(Event::MessagePosted {
+                room: message.room_id.clone(),
+            })
+        };
+        let change = self.store.post_message(new, keep, clock::now().unix);
+        let (message, _) = self.commit(self.order.shared(), change, event).await?;
+        Ok(message)
     }
 
     /// Deletes a message of a room that the caller can see. A participant deletes their own messages; moderators those
@@ -62,8 +70,8 @@ impl App {
         let author = self.store.message_author(&room.id, newcomer, message);
         let author = author.await?.ok_or(DeleteMessageError::NoSuchMessage)?;
         if author == actor.user {
-            let deleted = self.store.delete_message(&room.id, message, None, unix);
-            return Ok(deleted.await?);
+            self.delete(&room.id, message, None, unix).await?;
+            return Ok(());
         }
         let known = self.store.admission(&room.id, &author, unix).await?;
         let target = known
@@ -71,9 +79,7 @@ impl App {
             .map(|user| (Standing::of(&user, room, known.moderator), false));
         check_act(actor.standing, Act::DeleteMessage, target)?;
         let cause = Some(Cause::of_user(&actor.user));
-        self.store
-            .delete_message(&room.id, message, cause, unix)
-            .await?;
+        self.delete(&room.id, message, cause, unix).await?;
         tracing::info!(
             user = actor.user,
             author,
@@ -81,6 +87,22 @@ impl App {
             id = message,
             "message deleted"
         );
+        Ok(())
+    }
+
+    async fn delete(
+        &self,
+        room: &str,
+        id: i64,
+        cause: Option<Cause>,
+        unix: u64,
+    ) -> Result<(), StoreError> {
+        let event = |&(): &()| {
+            let room = room.to_owned();
+            Some(Event::MessageDeleted { room, id })
+        };
+        let change = self.store.delete_message(room, id, cause, unix);
+        self.commit(self.order.shared(), change, event).await?;
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use super::change_signals::ChangeSignals;
 use super::cluster::ended::EndedChanges;
 use super::cluster::metrics;
 use super::cluster::requests::Requests;
+use super::live_changes::LiveChanges;
 use super::outbox::Outbox;
 use super::role_changes::RoleChanges;
 use super::room_entry::{ConnectionInfo, Entrance, RoomEntry, limits, lock};
@@ -61,6 +62,8 @@ pub struct Hub {
     sessions: SessionSettings,
     /// Roles that changed in the store.
     pub(super) role_changes: RoleChanges,
+    /// Chats and rooms that changed in the store.
+    pub(super) live_changes: LiveChanges,
 }
 
 /// A connection's place in a room. Dropping it leaves the room.
@@ -97,6 +100,7 @@ impl Hub {
             limits: Mutex::new(limits(settings)),
             sessions: SessionSettings::new(settings),
             role_changes: RoleChanges::default(),
+            live_changes: LiveChanges::default(),
             buckets: Default::default(),
             hasher: RandomState::new(),
             stopped: AtomicBool::new(false),
@@ -481,6 +485,7 @@ impl Hub {
 }
 
 mod handle;
+mod live;
 mod sessions;
 mod suspension;
 #[cfg(test)]

@@ -257,6 +257,8 @@ fn take_largest(shares: &mut HashMap<ConnectionId, usize>) -> Option<(Connection
     Some(largest)
 }
 
+#[cfg(test)]
+mod removal_tests;
 mod renewals;
 mod sessions;
 

@@ -27,6 +27,8 @@ pub(super) struct RoomEntry {
     pub room: Room,
     pub connections: HashMap<ConnectionId, ConnectionEntry>,
     pub effects: Vec<Effect>,
+    /// The last message of the chat that was sent to `parlor.v1` clients.
+    last_chat_message: Option<i64>,
     /// Frames that were dropped from full queues.
     dropped: Counter,
 }
@@ -47,6 +49,8 @@ struct Entering {
     entered: oneshot::Sender<Result<(), CloseCode>>,
     /// If the connection speaks `parlor.v1`.
     greeting: Option<Greeting>,
+    /// As of [`Entrance`].
+    last_chat_message: i64,
 }
 
 /// A connection that enters a room.
@@ -60,6 +64,8 @@ pub struct Entrance<'a> {
     pub resume: bool,
     /// If the connection speaks `parlor.v1`.
     pub greeting: Option<Greeting>,
+    /// The id of the last message that the room's chat had before: such a client gets the later ones.
+    pub last_chat_message: i64,
 }
 
 impl<'a> Entrance<'a> {
@@ -71,6 +77,7 @@ impl<'a> Entrance<'a> {
             profile: None,
             resume: false,
             greeting: None,
+            last_chat_message: 0,
         }
     }
 }
@@ -116,6 +123,7 @@ impl RoomEntry {
             room,
             connections: HashMap::new(),
             effects: Vec::new(),
+            last_chat_message: None,
             dropped,
         }
     }
@@ -132,6 +140,7 @@ impl RoomEntry {
             profile,
             resume,
             greeting,
+            last_chat_message,
         } = entrance;
         let entrant = Entrant {
             user,
@@ -155,6 +164,7 @@ impl RoomEntry {
                 };
                 self.connections.insert(connection, known);
                 if let Some(greeting) = greeting {
+                    self.begin_chat(last_chat_message);
                     let welcome = Welcome {
                         room: &self.room,
                         participants: &self.room.participants(),
@@ -181,6 +191,7 @@ impl RoomEntry {
             profile,
             resume,
             greeting,
+            last_chat_message,
         } = entrance;
         let (sender, entered) = oneshot::channel();
         let entrant = Entrant {
@@ -197,6 +208,7 @@ impl RoomEntry {
             entering: Some(Box::new(Entering {
                 entered: sender,
                 greeting,
+                last_chat_message,
             })),
         };
         let connection = self.room.enter_as(entrant, now.mono);
@@ -228,6 +240,8 @@ impl RoomEntry {
                         && let Some(entering) = &known.entering
                         && let Some(greeting) = &entering.greeting
                     {
+                        self.last_chat_message
+                            .get_or_insert(entering.last_chat_message);
                         let welcome = Welcome {
                             room: &self.room,
                             participants: &participants,
@@ -297,6 +311,7 @@ pub fn limits(settings: &Signaling) -> Limits {
     }
 }
 
+mod live;
 #[cfg(test)]
 mod session_tests;
 mod sessions;

@@ -1,20 +1,8 @@
-//! Rooms and users as JSON.
+//! Users as JSON.
 
 use serde_json::{Value, json as value};
 
-use crate::storage::{Room, User, utc};
-
-pub(super) fn room_json(room: &Room) -> Value {
-    value!({
-        "id": room.id,
-        "name": room.name,
-        "private": room.private,
-        "max_participants": room.max_participants,
-        "owner_id": room.owner_id,
-        "created_at": utc::format(room.created_at),
-        "locked": room.locked,
-    })
-}
+use crate::storage::User;
 
 /// A guest's name is the one they gave; to the store it is no name at all.
 pub(super) fn user_json(user: &User) -> Value {

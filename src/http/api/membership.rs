@@ -14,11 +14,11 @@ use super::errors::{
     banned, invite_revoked, kicked, no_such_room, not_for_this_room, room_closed, room_locked,
 };
 use super::ice;
-use super::json::room_json;
 use super::parameters::is_json;
 use crate::http::draining::reject_while_draining;
 use crate::http::request::read_object;
 use crate::http::{Error, Request, Response, json};
+use crate::service::room_json;
 use crate::service::{AuthError, Caller};
 use crate::storage::{JoinError, JoinGrant, Joined};
 

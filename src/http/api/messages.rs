@@ -1,5 +1,7 @@
 //! `GET` and `POST …/messages`, `DELETE …/messages/{message}`: the text chat of a room's participants.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json as value};
@@ -10,7 +12,7 @@ use super::membership::run_detached;
 use super::parameters::{page_size, require_json};
 use crate::clock;
 use crate::http::{Error, Request, Response, State, json};
-use crate::service::{DeleteMessageError, Refusal, RoomAccess};
+use crate::service::{App, DeleteMessageError, Refusal, RoomAccess};
 use crate::storage::{MAX_MESSAGE_CHARS, Message, MessageError, NewMessage, Room, utc};
 
 /// Messages on one page.
@@ -99,16 +101,28 @@ async fn write_as(
 pub(super) async fn delete(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
     let access = request.access(id).await?;
+    // Ids begin at 1: text that is not a number names no message.
+    let message = request.param("message").parse().unwrap_or(0);
+    delete_by(&request.app, access, id, message).await?;
+    let answer = value!({ "success": true, "message": "Message deleted" });
+    Ok(json(StatusCode::OK, &answer))
+}
+
+/// Deletes a message of the room, as `DELETE …/messages/{message}` does.
+pub(in crate::http) async fn delete_by(
+    app: &Arc<App>,
+    access: RoomAccess,
+    id: &str,
+    message: i64,
+) -> Result<(), Error> {
     let room = visible_room(&access, id)?;
     if room.closed_at.is_some() && !access.caller.manages(&room) {
         return Err(room_closed());
     }
     require_not_kicked(&access)?;
-    // Ids begin at 1: text that is not a number names no message.
-    let message = request.param("message").parse().unwrap_or(0);
-    request.app.delete_message(&access, &room, message).await?;
-    let answer = value!({ "success": true, "message": "Message deleted" });
-    Ok(json(StatusCode::OK, &answer))
+    let app = app.clone();
+    let work = async move { app.delete_message(&access, &room, message).await };
+    Ok(run_detached(work).await??)
 }
 
 /// The caller as a participant of an open room. The store checks again for each write.

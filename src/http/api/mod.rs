@@ -22,8 +22,7 @@ mod rooms;
 use hyper::Method;
 
 pub(super) use self::ice::{BoundTo, Offer, host as ice_host};
-pub(super) use self::messages::post as post_message;
-pub(super) use self::rooms::one_with_presence;
+pub(super) use self::messages::{delete_by as delete_message, post as post_message};
 use super::route::Route;
 
 pub(super) fn routes() -> Vec<Route> {

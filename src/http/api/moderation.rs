@@ -9,7 +9,6 @@ use super::access::{open_room, require_not_kicked};
 use super::errors::{no_such_room, room_closed, too_many_requests};
 use super::membership::run_detached;
 use super::parameters::{is_json, page_size, require_json};
-use super::rooms::one_with_presence;
 use crate::clock;
 use crate::http::request::read_object;
 use crate::http::{Error, Request, Response, json};
@@ -193,7 +192,7 @@ async fn set_lock(request: Request, locked: bool) -> Result<Response, Error> {
     let changing = app.clone();
     let work = async move { changing.lock_by(&actor, &room, locked, reason).await };
     let room = run_detached(work).await??;
-    Ok(json(StatusCode::OK, &one_with_presence(&app, &room).await))
+    Ok(json(StatusCode::OK, &app.room_object(&room).await))
 }
 
 pub(super) async fn audit(request: Request) -> Result<Response, Error> {

@@ -3,17 +3,16 @@
 
 use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json as value};
+use serde_json::json as value;
 
 use super::access::{open_room, require_owner, visible_room};
 use super::errors::{no_such_room, room_closed, too_many_requests};
-use super::json::room_json;
 use super::membership::run_detached;
 use super::parameters::{page_size, require_json};
 use crate::clock;
 use crate::config::RoomCreators;
 use crate::http::{Error, Request, Response, json};
-use crate::service::{App, Caller};
+use crate::service::Caller;
 use crate::storage::{ChangeError, CreateError, NewRoom, Room, RoomChange, RoomQuery};
 
 /// Rooms on one page.
@@ -69,7 +68,7 @@ pub(super) async fn list(request: Request) -> Result<Response, Error> {
     let more = rooms.len() > limit as usize;
     rooms.truncate(limit as usize);
     let next = rooms.last().filter(|_| more).map(|room| room.name.clone());
-    let rooms = with_presence(&app, &rooms).await;
+    let rooms = app.room_objects(&rooms).await;
     Ok(json(
         StatusCode::OK,
         &value!({ "rooms": rooms, "next_after": next }),
@@ -117,19 +116,13 @@ pub(super) async fn create(request: Request) -> Result<Response, Error> {
         owner_id: Some(user.id),
     };
     let room = app.create_room(new).await?;
-    Ok(json(
-        StatusCode::CREATED,
-        &one_with_presence(&app, &room).await,
-    ))
+    Ok(json(StatusCode::CREATED, &app.room_object(&room).await))
 }
 
 pub(super) async fn read(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
     let room = open_room(&request.access(id).await?, id)?;
-    Ok(json(
-        StatusCode::OK,
-        &one_with_presence(&request.app, &room).await,
-    ))
+    Ok(json(StatusCode::OK, &request.app.room_object(&room).await))
 }
 
 pub(super) async fn change(request: Request) -> Result<Response, Error> {
@@ -145,7 +138,7 @@ pub(super) async fn change(request: Request) -> Result<Response, Error> {
     let changing = app.clone();
     let work = async move { changing.change_room(&room.id, change).await };
     let room = run_detached(work).await??;
-    Ok(json(StatusCode::OK, &one_with_presence(&app, &room).await))
+    Ok(json(StatusCode::OK, &app.room_object(&room).await))
 }
 
 /// Closes a room. Idempotent.
@@ -168,26 +161,6 @@ pub(super) async fn managed(request: &Request) -> Result<(Caller, Room), Error> 
     let room = visible_room(&access, id)?;
     require_owner(&access.caller, &room)?;
     Ok((access.caller, room))
-}
-
-/// Rooms, each with the number of connected users.
-async fn with_presence(app: &App, rooms: &[Room]) -> Vec<Value> {
-    let ids: Vec<&str> = rooms.iter().map(|room| &*room.id).collect();
-    let counts = app.connected_counts(&ids).await;
-    let rooms = rooms.iter().zip(counts);
-    rooms
-        .map(|(room, connected)| {
-            let mut answer = room_json(room);
-            answer["connected"] = Value::from(connected);
-            answer
-        })
-        .collect()
-}
-
-/// A room, with the number of connected users.
-pub(in crate::http) async fn one_with_presence(app: &App, room: &Room) -> Value {
-    let mut rooms = with_presence(app, std::slice::from_ref(room)).await;
-    rooms.pop().unwrap_or_default()
 }
 
 impl From<CreateError> for Error {

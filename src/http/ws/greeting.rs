@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::renewal::renewal_time;
 use crate::config::Signaling;
-use crate::http::api::{BoundTo, Offer, one_with_presence};
+use crate::http::api::{BoundTo, Offer};
 use crate::room::Greeting;
 use crate::service::{App, RoomAccess};
 use crate::url::Host;
@@ -23,7 +23,7 @@ impl Newcomer {
     pub(super) async fn greeting(self, app: &App) -> (Greeting, Option<u64>) {
         let Newcomer { host, access, .. } = self;
         let room = match &access.room {
-            Some(room) => one_with_presence(app, room).await,
+            Some(room) => app.room_object(room).await,
             None => json!({}),
         };
         let bound = access.room.as_ref().map(|room| BoundTo {

@@ -41,7 +41,9 @@ use super::write_timeout::WriteTimeout;
 use crate::ingress::ConnectionPermit;
 use crate::ingress::Stream;
 use crate::room::{CloseCode, Greeting};
-use crate::service::{Admitted, App, Entrance, Outbox, Resumption, RoomHandle, check_access};
+use crate::service::{
+    Admitted, App, Entrance, Outbox, Resumption, RoomHandle, check_access, close_code,
+};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![Route::new(Method::GET, "/api/ws/rooms/{room}", |r| {
@@ -201,7 +203,7 @@ impl Session {
                 let max_queue = self.app.settings().config.signaling.max_queue;
                 let outbox = Outbox::new(max_queue).with_notices(self.accepts_notices);
                 let expires = (!admitted.outlives_token).then_some(admitted.token_end);
-                let (outbox, handle) = self.enter(admitted, Arc::new(outbox), None)?;
+                let (outbox, handle) = self.enter(admitted, Arc::new(outbox), None, 0)?;
                 (outbox, handle, Ending::Plain(expires))
             }
         };
@@ -219,6 +221,7 @@ impl Session {
         admitted: Admitted,
         outbox: Arc<Outbox>,
         greeting: Option<Greeting>,
+        last_chat_message: i64,
     ) -> Result<(Arc<Outbox>, RoomHandle), CloseCode> {
         let entrance = Entrance {
             user: &admitted.user,
@@ -226,6 +229,7 @@ impl Session {
             profile: Some(admitted.profile),
             resume: self.resume,
             greeting,
+            last_chat_message,
         };
         let handle = self.app.hub.join(&self.room, entrance, &outbox)?;
         Ok((outbox, handle))
@@ -254,9 +258,11 @@ impl Session {
                 return Ok((outbox, handle));
             }
         }
+        let last = self.app.store.last_message(&self.room).await;
+        let last = last.map_err(|error| close_code(error.into()))?;
         let (greeting, renewal) = newcomer.greeting(&self.app).await;
         outbox.renew_ice_at(renewal);
-        self.enter(admitted, outbox, Some(greeting))
+        self.enter(admitted, outbox, Some(greeting), last)
     }
 }
 

@@ -74,12 +74,16 @@ impl Requester {
 
     async fn carry_out(&self, request: ClientRequest) -> Result<(), Error> {
         let access = self.access().await?;
+        let (state, room) = (&self.state, &*self.room);
         match request {
             ClientRequest::Chat { content } => {
-                let post = api::post_message(&self.state, access, &self.room, content);
-                post.await.map(drop)
+                api::post_message(state, access, room, content).await?;
+            }
+            ClientRequest::DeleteChat { id } => {
+                api::delete_message(&state.app, access, room, id).await?;
             }
         }
+        Ok(())
     }
 
     /// The caller's relation to the room now.

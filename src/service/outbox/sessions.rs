@@ -135,6 +135,35 @@ impl Outbox {
         state.session.as_ref().map(|queue| queue.session.secret())
     }
 
+    /// Removes frames from the queue. Those that have a number already become the `replacement`: a client that has not
+    /// received them gets no other ones, and numbers no gap.
+    pub(in crate::service) fn remove_frames(
+        &self,
+        is_removed: impl Fn(&[u8]) -> bool,
+        replacement: &Bytes,
+    ) {
+        let mut state = self.locked();
+        let State {
+            frames, session, ..
+        } = &mut *state;
+        let Some(queue) = session else { return };
+        frames.retain(|queued| {
+            let is_removed = is_removed(&queued.frame);
+            if is_removed {
+                self.sent(frame_cost(&queued.frame));
+            }
+            !is_removed
+        });
+        queue.session.replace(&is_removed, replacement);
+        let first = queue.session.last() + 1 - queue.missed.len() as u64;
+        let missed = queue.session.missed(first - 1).into_iter().flatten();
+        for (missed, kept) in queue.missed.iter_mut().zip(missed) {
+            self.bytes.fetch_add(kept.len(), Ordering::Relaxed);
+            self.bytes.fetch_sub(missed.len(), Ordering::Relaxed);
+            *missed = kept.clone();
+        }
+    }
+
     /// Whether a token with this secret resumes the session of this queue.
     pub(in crate::service) fn accepts(&self, secret: &ResumeSecret) -> bool {
         let state = self.locked();

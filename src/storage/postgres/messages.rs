@@ -25,7 +25,12 @@ impl Database {
         if !new.has_valid_content() {
             return Err(MessageError::BadContent);
         }
-        let sql = "SELECT outcome, message, author FROM post_message($1, $2, $3, $4, $5)";
+        // Posts to one room wait for each other, so that their ids become visible in order: a reader of the messages
+        // after an id misses none.
+        let sql = "WITH locked AS MATERIALIZED (
+                       SELECT 0::bigint AS zero FROM pg_advisory_xact_lock(hashtextextended($1, 0)))
+                   SELECT outcome, message, author
+                   FROM locked, LATERAL post_message($1, $2, $3, $4 + zero, $5)";
         let parameters: Parameters<'_> = &[
             &Text(&new.room_id),
             &Text(&new.user_id),
@@ -80,6 +85,25 @@ impl Database {
         let mut found = self.query(READ, &sql, parameters, message).await?;
         found.reverse();
         Ok(found)
+    }
+
+    pub(crate) async fn last_message(&self, room_id: &str) -> Result<i64, StoreError> {
+        let sql = "SELECT coalesce(max(id), 0) FROM room_messages WHERE room_id = $1";
+        self.query_one(READ, sql, &[&Text(room_id)], |row| row.try_get(0))
+            .await
+    }
+
+    pub(crate) async fn messages_after(
+        &self,
+        room_id: &str,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        let sql = "SELECT m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at
+                   FROM room_messages m JOIN users u ON u.id = m.user_id
+                   WHERE m.room_id = $1 AND m.id > $2 ORDER BY m.id LIMIT $3";
+        let parameters: Parameters<'_> = &[&Text(room_id), &after, &i64::from(limit)];
+        self.query(READ, sql, parameters, message).await
     }
 
     pub(crate) async fn message_author(

@@ -82,6 +82,34 @@ impl Database {
         .await
     }
 
+    pub(crate) async fn last_message(&self, room_id: &str) -> Result<i64, StoreError> {
+        let room_id = room_id.to_owned();
+        let sql = "SELECT coalesce(max(id), 0) FROM room_messages WHERE room_id = ?1";
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_row([room_id], |row| row.get(0))
+        })
+        .await
+    }
+
+    pub(crate) async fn messages_after(
+        &self,
+        room_id: &str,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        let parameters = (room_id.to_owned(), after, limit);
+        let sql = "SELECT m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at
+                   FROM room_messages m JOIN users u ON u.id = m.user_id
+                   WHERE m.room_id = ?1 AND m.id > ?2 ORDER BY m.id LIMIT ?3";
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let found = statement.query_map(parameters, |row| message(row))?;
+            found.collect()
+        })
+        .await
+    }
+
     pub(crate) async fn message_author(
         &self,
         room_id: &str,

@@ -27,6 +27,21 @@ impl Store {
         call!(self.messages(room_id, newcomer, before, limit))
     }
 
+    /// Returns the id of the last message of a room; 0 if there is none.
+    pub async fn last_message(&self, room_id: &str) -> Result<i64, StoreError> {
+        call!(self.last_message(room_id))
+    }
+
+    /// Returns the first `limit` messages of a room after the message `after`, in order.
+    pub async fn messages_after(
+        &self,
+        room_id: &str,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        call!(self.messages_after(room_id, after, limit))
+    }
+
     /// Returns the id of the author of a message of the room; `None` if the room has no such message. With a
     /// `newcomer`, a user's id, only of their own messages and of messages since they joined.
     pub async fn message_author(

@@ -67,6 +67,11 @@ async fn one_message_is_deleted_and_only_in_its_own_room(fixture: Fixture) {
         store.messages("r", None, None, 10).await.unwrap(),
         posted[1..2]
     );
+    let after = async |room, last| store.messages_after(room, last, 2).await.unwrap();
+    assert_eq!(after("r", 0).await, posted[1..2]);
+    assert_eq!(after("r", posted[1].id).await, []);
+    assert_eq!(store.last_message("s").await, Ok(posted[2].id));
+    assert_eq!(store.last_message("elsewhere").await, Ok(0));
     assert_eq!(
         store.messages("s", None, None, 10).await.unwrap(),
         posted[2..]

@@ -1,5 +1,6 @@
 //! `parlor.v1` over real sockets, beside plain clients.
 
+mod chat;
 mod messages;
 mod opening;
 mod presence;
@@ -9,7 +10,7 @@ mod sessions;
 
 use serde_json::{Value, json};
 
-use crate::wire::world::LOBBY;
+use crate::wire::world::{Client, LOBBY, World};
 
 /// A frame of the server to an extended client about a user.
 fn about(seq: u64, kind: &str, user: &str, data: &Value) -> Value {
@@ -31,4 +32,31 @@ fn relayed(seq: u64, from: &str, frame: &Value) -> Value {
     frame["seq"] = seq.into();
     frame["from"] = from.into();
     frame
+}
+
+/// A session as its client knows it.
+struct Known {
+    token: String,
+    seq: u64,
+}
+
+impl Known {
+    fn of(first: &Value, seq: u64) -> Known {
+        let token = first["resume"]["token"].as_str().expect("a token");
+        let token = token.to_owned();
+        Known { token, seq }
+    }
+
+    fn path(&self) -> String {
+        let Known { token, seq } = self;
+        format!("/api/ws/rooms/lobby?session={token}&seq={seq}")
+    }
+}
+
+/// Resumes a session, and returns the data of `resumed`.
+fn resume(world: &World, user: &str, known: &Known) -> (Client, Value) {
+    let mut client = world.connect_extended(&known.path(), user);
+    let resumed = client.read();
+    assert_eq!(resumed["type"], "resumed", "{resumed}");
+    (client, resumed["data"].clone())
 }

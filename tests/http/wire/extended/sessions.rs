@@ -6,35 +6,8 @@ use parlor::clock::now;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::frame;
+use super::{Known, frame, resume};
 use crate::wire::world::{Client, LOBBY, World, offer, presence};
-
-/// A session as its client knows it.
-struct Known {
-    token: String,
-    seq: u64,
-}
-
-impl Known {
-    fn of(first: &Value, seq: u64) -> Known {
-        let token = first["resume"]["token"].as_str().expect("a token");
-        let token = token.to_owned();
-        Known { token, seq }
-    }
-
-    fn path(&self) -> String {
-        let Known { token, seq } = self;
-        format!("/api/ws/rooms/lobby?session={token}&seq={seq}")
-    }
-}
-
-/// Resumes a session, and returns the data of `resumed`.
-fn resume(world: &World, user: &str, known: &Known) -> (Client, Value) {
-    let mut client = world.connect_extended(&known.path(), user);
-    let resumed = client.read();
-    assert_eq!(resumed["type"], "resumed", "{resumed}");
-    (client, resumed["data"].clone())
-}
 
 /// A connection with the token of a session that is over gets a `welcome`.
 fn begins_anew(world: &World, user: &str, known: &Known) -> (Client, Value) {

@@ -1,0 +1,38 @@
+//! Changes of the store that members of `parlor.v1` see at once: the chat, and the room itself.
+
+use bytes::Bytes;
+
+use super::{Effect, Room, deliver};
+use crate::room::chat::{self, ChatMessage};
+use crate::room::server_frame::ServerFrame;
+
+impl Room {
+    /// Whether a member speaks `parlor.v1`, with or without a connection.
+    pub fn has_extended(&self) -> bool {
+        self.extended > 0
+    }
+
+    /// Sends a message of the chat.
+    pub fn send_chat(&self, message: &ChatMessage<'_>, effects: &mut Vec<Effect>) {
+        self.send_to_extended(&message.render(&self.id), effects);
+    }
+
+    /// Sends that a message of the chat was deleted. Returns the frame.
+    pub fn send_chat_deleted(&self, id: i64, effects: &mut Vec<Effect>) -> Bytes {
+        let frame = chat::deleted(id, &self.id);
+        self.send_to_extended(&frame, effects);
+        frame
+    }
+
+    /// Sends the changed room, which is JSON as over HTTP.
+    pub fn send_room(&self, room: &str, effects: &mut Vec<Effect>) {
+        let frame = ServerFrame::RoomUpdated { room }.render(&self.id);
+        self.send_to_extended(&frame, effects);
+    }
+
+    fn send_to_extended(&self, frame: &Bytes, effects: &mut Vec<Effect>) {
+        let members = self.members.iter();
+        let extended = members.filter(|(_, member)| member.extended.is_some());
+        effects.extend(extended.map(|(id, _)| deliver(*id, frame, None)));
+    }
+}

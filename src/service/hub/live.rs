@@ -1,0 +1,46 @@
+//! Changes of the store that the `parlor.v1` clients of a room see at once.
+
+use super::Hub;
+use crate::room::ChatMessage;
+use crate::service::room_entry::RoomEntry;
+use crate::storage::{Message, utc};
+
+impl Hub {
+    /// Whether a client of the room speaks `parlor.v1`.
+    pub(in crate::service) fn has_extended(&self, room: &str) -> bool {
+        self.with_room(room, |entry| entry.room.has_extended())
+            .unwrap_or(false)
+    }
+
+    /// The id of the last message that was sent to the clients of a room; `None` if nobody would get a message.
+    pub(in crate::service) fn last_chat_message(&self, room: &str) -> Option<i64> {
+        self.with_room(room, RoomEntry::last_chat_message).flatten()
+    }
+
+    /// Sends messages, in order. One that was sent before is not sent again.
+    pub(in crate::service) fn send_chat(&self, room: &str, messages: &[Message]) {
+        self.with_room(room, |entry| {
+            for message in messages {
+                entry.send_chat(&ChatMessage {
+                    id: message.id,
+                    user: &message.user_id,
+                    display_name: &message.display_name,
+                    content: &message.content,
+                    created_at: &utc::format(message.created_at),
+                });
+            }
+        });
+    }
+
+    /// Sends that a message was deleted. Sessions that have yet to get the message do not get it.
+    pub(in crate::service) fn send_chat_deleted(&self, room: &str, id: i64) {
+        self.with_room(room, |entry| entry.send_chat_deleted(id));
+    }
+
+    /// Sends a changed room, as JSON.
+    pub(in crate::service) fn send_room(&self, room: &str, json: &str) {
+        self.with_room(room, |entry| {
+            entry.room.send_room(json, &mut entry.effects);
+        });
+    }
+}

@@ -1,0 +1,37 @@
+//! The chat of a room, as its `parlor.v1` clients get it.
+
+use super::RoomEntry;
+use crate::room::{ChatMessage, is_chat_message};
+
+impl RoomEntry {
+    /// Begins to send messages, those after `last`. Does nothing if messages are being sent.
+    pub(in crate::service) fn begin_chat(&mut self, last: i64) {
+        self.last_chat_message.get_or_insert(last);
+    }
+
+    /// The id of the last message that was sent; `None` if nobody would get a message.
+    pub(in crate::service) fn last_chat_message(&mut self) -> Option<i64> {
+        if !self.room.has_extended() {
+            // A newcomer must not get the messages of the time without clients.
+            self.last_chat_message = None;
+        }
+        self.last_chat_message
+    }
+
+    /// Sends a message, unless it was sent before.
+    pub(in crate::service) fn send_chat(&mut self, message: &ChatMessage<'_>) {
+        if self.last_chat_message.is_some_and(|last| last < message.id) {
+            self.last_chat_message = Some(message.id);
+            self.room.send_chat(message, &mut self.effects);
+        }
+    }
+
+    /// Sends that a message was deleted, and removes it from the queues.
+    pub(in crate::service) fn send_chat_deleted(&mut self, id: i64) {
+        let frame = self.room.send_chat_deleted(id, &mut self.effects);
+        for known in self.connections.values() {
+            let is_deleted = |queued: &[u8]| is_chat_message(queued, id);
+            known.outbox.remove_frames(is_deleted, &frame);
+        }
+    }
+}
