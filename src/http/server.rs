@@ -10,6 +10,7 @@ use super::connection::{self, Timeouts};
 use super::request_service::{RequestService, Shared};
 use super::router::Router;
 use super::state::State;
+use super::ws::accept_tunnels;
 use crate::config;
 use crate::ingress::limits::MAX_METRICS_CONNECTIONS;
 use crate::ingress::{
@@ -32,6 +33,7 @@ pub async fn serve(state: Arc<State>, listeners: Listeners, shutdown: Cancellati
     let app = &state.app;
     let (hub, max_connections) = (app.hub.clone(), app.settings().config.http.max_connections);
     let port = listeners.main.first().and_then(|one| one.local_addr().ok());
+    let state_of_tunnels = state.clone();
     let server = Server::new(
         state,
         Router::public(),
@@ -46,12 +48,13 @@ pub async fn serve(state: Arc<State>, listeners: Listeners, shutdown: Cancellati
     let main = listeners.main.into_iter().map(|one| (one, mode.clone()));
     let plain = listeners.plain.into_iter();
     let plain = plain.map(|listener| (listener, ListenerMode::RedirectAndTurn));
+    let tunnels = accept_tunnels(state_of_tunnels, shutdown.clone());
     let serving = server.run(main.chain(plain).collect(), shutdown.clone());
     let closing = async {
         shutdown.cancelled().await;
         hub.shutdown();
     };
-    tokio::join!(serving, closing);
+    tokio::join!(serving, closing, tunnels);
     hub.wait_for_connections().await;
 }
 

@@ -10,6 +10,7 @@ mod message;
 pub(super) mod metrics;
 pub(super) mod protocol;
 pub(super) mod requests;
+pub(super) mod tunnel;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +22,11 @@ use crate::bus::redis::{Link, LinkError, Output, Server};
 use crate::room::NodeId;
 
 pub(super) use answer::serve;
+pub use ask::NoAnswer;
 pub use protocol::{
     ListedConnection, ListedSession, NodeAnswers, NodeDescription, NodeSessions, Revocation,
 };
+pub use tunnel::{IncomingTunnel, TunnelControl, TunnelRequest, TunnelStream};
 
 /// Interval of the checks whether Redis answers again.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -103,6 +106,7 @@ fn carry_out(hub: &Hub, link: &Link, output: Output) {
         Output::Message { node, bytes } => {
             changes::receive(hub, &bytes);
             hub.requests.receive(&node, &bytes);
+            hub.tunnels.receive(&node, &bytes, link);
         }
         Output::Answer { .. } => {}
     }

@@ -16,6 +16,7 @@ use super::change_signals::ChangeSignals;
 use super::cluster::ended::EndedChanges;
 use super::cluster::metrics;
 use super::cluster::requests::Requests;
+use super::cluster::tunnel::Tunnels;
 use super::live_changes::LiveChanges;
 use super::outbox::Outbox;
 use super::role_changes::RoleChanges;
@@ -57,6 +58,8 @@ pub struct Hub {
     pub(super) changes: ChangeSignals,
     /// Requests to the other nodes and of them.
     pub(super) requests: Requests,
+    /// Connections that other nodes pass on, and those that this node passes on.
+    pub(super) tunnels: Arc<Tunnels>,
     /// Effects of changes that other nodes have committed.
     pub(super) ended: EndedChanges,
     sessions: SessionSettings,
@@ -96,6 +99,7 @@ impl Hub {
             link,
             changes: ChangeSignals::default(),
             requests: Requests::default(),
+            tunnels: Arc::default(),
             ended: EndedChanges::default(),
             limits: Mutex::new(limits(settings)),
             sessions: SessionSettings::new(settings),
@@ -278,6 +282,7 @@ impl Hub {
 
     fn stop(&self, code: CloseCode) {
         self.stopped.store(true, Ordering::SeqCst);
+        self.tunnels.close_clients(code);
         let is_available = self.link.as_ref().is_some_and(|link| link.is_available());
         for (room, _) in self.occupied_rooms() {
             if is_available && code == CloseCode::Restarting {

@@ -9,7 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
 use super::outbox::Outbox;
-use crate::bus::redis::Link;
+use super::resume_token::node_tag;
+use crate::bus::redis::{Link, node_name};
 use crate::clock::{self, Now};
 use crate::config::Signaling;
 use crate::rate::Limit;
@@ -169,6 +170,7 @@ impl RoomEntry {
                         room: &self.room,
                         participants: &self.room.participants(),
                         greeting: &greeting,
+                        node: None,
                     };
                     welcome.send(connection, outbox);
                 }
@@ -246,6 +248,7 @@ impl RoomEntry {
                             room: &self.room,
                             participants: &participants,
                             greeting,
+                            node: self.link.as_ref().map(|link| tag_of(link)),
                         };
                         welcome.send(connection, &known.outbox);
                     }
@@ -279,6 +282,11 @@ impl RoomEntry {
         }
     }
 
+    /// Stands for the name of this node, if there are several.
+    fn node_tag(&self) -> Option<u64> {
+        self.link.as_ref().map(|link| tag_of(link))
+    }
+
     /// Restates the members of this node.
     pub(super) fn restate(&mut self, link: &Link) {
         self.room.restate();
@@ -300,6 +308,10 @@ impl RoomEntry {
         }
         requests
     }
+}
+
+fn tag_of(link: &Link) -> u64 {
+    node_tag(node_name(&link.id()))
 }
 
 /// The send limits of each connection.

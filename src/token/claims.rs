@@ -11,7 +11,8 @@ use super::ids::valid_user_id;
 pub const MAX_UNIX_SECONDS: u64 = 253_402_300_799;
 
 /// The claims of a token that has been checked, or of one to be issued.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Claims {
     /// The user's id.
     pub sub: String,

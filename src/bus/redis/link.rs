@@ -158,6 +158,13 @@ impl Link {
         counts.filter(|counts| counts.len() == rooms.len())
     }
 
+    /// Finds a node by the beginning of the SHA-1 of its name, also one that has registered just now. `None` if there is
+    /// none, or without Redis.
+    pub async fn find_node(&self, digits: String) -> Option<NodeId> {
+        let found = self.ask(Script::Find, vec![digits]).await?;
+        found.strip_prefix(':').map(NodeId::from)
+    }
+
     /// Runs a script whose answer is a text; `None` if Redis does not answer, or does not know this node.
     pub async fn ask(&self, script: Script, args: Vec<String>) -> Option<String> {
         let (answer, answered) = oneshot::channel();

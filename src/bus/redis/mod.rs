@@ -22,6 +22,6 @@ pub(crate) mod tests;
 
 pub use link::Link;
 pub use node::{Counts, Node, Output, Settings};
-pub use nodes::NodeInfo;
+pub use nodes::{NodeInfo, node_name};
 pub use scripts::{Script, Scripts};
 pub use server::{Cause, LinkError, Server};

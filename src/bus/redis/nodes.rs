@@ -23,8 +23,13 @@ pub struct NodeInfo {
 impl NodeInfo {
     /// The node's name: its identifier without the incarnation.
     pub fn name(&self) -> &str {
-        self.id.rsplit_once('.').map_or(&*self.id, |(name, _)| name)
+        node_name(&self.id)
     }
+}
+
+/// The name of a node: its identifier without the incarnation.
+pub fn node_name(id: &str) -> &str {
+    id.rsplit_once('.').map_or(id, |(name, _)| name)
 }
 
 /// Parses three values for each node.

@@ -22,6 +22,7 @@ pub enum Script {
     Returning,
     Limit,
     Members,
+    Find,
     Count,
     Nodes,
 }
@@ -33,7 +34,7 @@ const ONCE: &str = include_str!("scripts/once.lua");
 const ROOM: &str = include_str!("scripts/room.lua");
 
 impl Script {
-    pub const ALL: [Script; 17] = [
+    pub const ALL: [Script; 18] = [
         Script::Enter,
         Script::Leave,
         Script::Describe,
@@ -49,6 +50,7 @@ impl Script {
         Script::Returning,
         Script::Limit,
         Script::Members,
+        Script::Find,
         Script::Count,
         Script::Nodes,
     ];
@@ -70,6 +72,7 @@ impl Script {
             Script::Returning => include_str!("scripts/returning.lua"),
             Script::Limit => include_str!("scripts/limit.lua"),
             Script::Members => include_str!("scripts/members.lua"),
+            Script::Find => include_str!("scripts/find.lua"),
             Script::Count => include_str!("scripts/count.lua"),
             Script::Nodes => include_str!("scripts/nodes.lua"),
         };
@@ -89,6 +92,7 @@ impl Script {
             | Script::Returning
             | Script::Limit
             | Script::Members
+            | Script::Find
             | Script::Count => &[CLOCK, GUARD],
         };
         [&parts.concat(), own].concat()

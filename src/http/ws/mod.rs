@@ -15,12 +15,15 @@ mod handshake;
 mod heartbeat;
 mod renewal;
 mod requests;
+mod resumption;
+mod tunnel;
 
 use std::sync::Arc;
 
 use hyper::Method;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
@@ -29,8 +32,7 @@ use self::connection::{CloseCause, Connection, Ending};
 use self::framing::FramedStream;
 use self::graceful_close::close_gracefully;
 use self::greeting::Newcomer;
-use self::renewal::{Extended, IceSource};
-use self::requests::Requests;
+use self::resumption::{extended_ending, resume, session_outbox};
 use super::api;
 use super::error::Error;
 use super::request::Request;
@@ -41,9 +43,9 @@ use super::write_timeout::WriteTimeout;
 use crate::ingress::ConnectionPermit;
 use crate::ingress::Stream;
 use crate::room::{CloseCode, Greeting};
-use crate::service::{
-    Admitted, App, Entrance, Outbox, Resumption, RoomHandle, check_access, close_code,
-};
+use crate::service::{Admitted, App, Entrance, Outbox, RoomHandle, check_access, close_code};
+
+pub(in crate::http) use tunnel::accept_tunnels;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![Route::new(Method::GET, "/api/ws/rooms/{room}", |r| {
@@ -132,7 +134,15 @@ impl Session {
             return;
         };
         stream.limit_unsent();
-        let (mut framed, cause) = match self.handle().await {
+        match self.open_tunnel().await {
+            Ok(None) => {}
+            Ok(Some(tunnel)) => {
+                tracing::debug!("WebSocket passed on to the node of its session");
+                return tunnel.forward(stream, early, &self.app, &self.permit).await;
+            }
+            Err(code) => self.verdict = Some(Err(code)),
+        }
+        let (framed, cause) = match self.handle().await {
             Ok((outbox, handle, ending)) => {
                 let settings = self.app.settings();
                 let signaling = &settings.config.signaling;
@@ -145,22 +155,7 @@ impl Session {
             }
             Err(code) => (FramedStream::new(stream), CloseCause::Server(code)),
         };
-        let (code, by) = match cause {
-            CloseCause::Server(code) => (Some(code.code()), "server"),
-            CloseCause::Client => (None, "client"),
-            CloseCause::Network => (None, "network"),
-        };
-        tracing::debug!(code, by, "WebSocket ended");
-        match cause {
-            CloseCause::Network => return,
-            CloseCause::Client => {}
-            CloseCause::Server(code) => {
-                self.app.hub.count_close(code);
-                framed.close(code);
-            }
-        }
-        let close_timeout = self.app.settings().config.signaling.close_timeout;
-        close_gracefully(framed, close_timeout).await;
+        finish(&self.app, framed, cause).await;
         drop(self.permit);
     }
 
@@ -189,15 +184,8 @@ impl Session {
                 let host = newcomer.host.clone();
                 let claims = newcomer.access.caller.claims.clone();
                 let (outbox, handle) = self.enter_extended(admitted, *newcomer).await?;
-                let source = IceSource {
-                    app: self.app.clone(),
-                    room: handle.room().clone(),
-                    user: user.as_str().into(),
-                    host,
-                };
-                let requests = Requests::new(&self.state, handle.room(), claims);
-                let extended = Box::new(Extended::new(source, requests));
-                (outbox, handle, Ending::Extended(extended))
+                let ending = extended_ending(&self.state, &handle, &user, host, claims);
+                (outbox, handle, ending)
             }
             None => {
                 let max_queue = self.app.settings().config.signaling.max_queue;
@@ -241,22 +229,11 @@ impl Session {
         admitted: Admitted,
         newcomer: Newcomer,
     ) -> Result<(Arc<Outbox>, RoomHandle), CloseCode> {
-        let settings = self.app.settings();
-        let signaling = &settings.config.signaling;
-        let hub = &self.app.hub;
-        let outbox = hub.session_outbox(signaling, &admitted.user);
-        outbox.set_token_end(admitted.token_end);
-        if let Some((token, seq)) = &newcomer.resume {
-            let resumption = Resumption {
-                user: &admitted.user,
-                issue: admitted.issue,
-                token,
-                seq: *seq,
-                within: signaling.resume_grace,
-            };
-            if let Some(handle) = hub.resume(&self.room, &resumption, &outbox) {
-                return Ok((outbox, handle));
-            }
+        let outbox = session_outbox(&self.app, &admitted);
+        if let Some((token, seq)) = &newcomer.resume
+            && let Some(handle) = resume(&self.app, &self.room, &admitted, token, *seq, &outbox)
+        {
+            return Ok((outbox, handle));
         }
         let last = self.app.store.last_message(&self.room).await;
         let last = last.map_err(|error| close_code(error.into()))?;
@@ -264,6 +241,30 @@ impl Session {
         outbox.renew_ice_at(renewal);
         self.enter(admitted, outbox, Some(greeting), last)
     }
+}
+
+/// Closes a connection that has ended.
+async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
+    app: &App,
+    mut framed: FramedStream<S>,
+    cause: CloseCause,
+) {
+    let (code, by) = match cause {
+        CloseCause::Server(code) => (Some(code.code()), "server"),
+        CloseCause::Client => (None, "client"),
+        CloseCause::Network => (None, "network"),
+    };
+    tracing::debug!(code, by, "WebSocket ended");
+    match cause {
+        CloseCause::Network => return,
+        CloseCause::Client => {}
+        CloseCause::Server(code) => {
+            app.hub.count_close(code);
+            framed.close(code);
+        }
+    }
+    let close_timeout = app.settings().config.signaling.close_timeout;
+    close_gracefully(framed, close_timeout).await;
 }
 
 /// The stream under an upgrade, and what the client sent early. hyper's own buffers go.

@@ -49,6 +49,11 @@ async fn answer(app: Arc<App>, revocations: Arc<Revocations>, request: Incoming)
         NodeRequest::Describe => reply(&app, &request, &app.describe()),
         NodeRequest::Sessions => reply(&app, &request, &app.listed_sessions().await),
         NodeRequest::End(session) => reply(&app, &request, &app.end_session(&session).await),
+        NodeRequest::Tunnel(tunnel) => {
+            let accepted = timeout(REPLY_TIMEOUT, app.hub.offer_tunnel(&request.node, *tunnel));
+            let is_accepted = matches!(accepted.await, Ok(Ok(())));
+            reply(&app, &request, &is_accepted);
+        }
         NodeRequest::Count(change) => {
             let ended = timeout(REPLY_TIMEOUT, count(&app, &revocations, &change)).await;
             if let Ok(ended) = ended {

@@ -1,18 +1,23 @@
 //! Requests of this node to the others.
 
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::calls::Replies;
 use super::message;
 use super::protocol::{
     ListedSession, NodeAnswers, NodeDescription, NodeRequest, NodeSessions, REPLY_TIMEOUT,
-    Revocation, node_name,
+    Revocation,
 };
 use super::requests::Requests;
-use crate::bus::redis::Link;
+use super::tunnel::{TunnelRequest, TunnelStream};
+use crate::bus::redis::{Link, node_name};
 use crate::room::NodeId;
 use crate::service::{App, Ended};
+
+/// A node has not answered in time.
+#[derive(Debug)]
+pub struct NoAnswer;
 
 /// A call that waits; dropping it ends it.
 struct Waiting<'a> {
@@ -52,6 +57,30 @@ impl App {
         let replies = call(link, &self.hub.requests, vec![node.clone()], &request, send).await;
         let mut answers = parse(replies).answers.into_iter();
         answers.next().map(|(_, ended)| ended)
+    }
+
+    /// Passes the connection of a client that resumes a session on to the node that has the session. `None`: the session
+    /// cannot be resumed.
+    ///
+    /// # Errors
+    /// The node has not answered.
+    pub async fn open_tunnel(
+        &self,
+        node: &NodeId,
+        request: impl FnOnce(u64) -> TunnelRequest,
+    ) -> Result<Option<TunnelStream>, NoAnswer> {
+        let tunnels = &self.hub.tunnels;
+        let link = self.hub.link().ok_or(NoAnswer)?;
+        let (number, stream) = tunnels.open(link, node).ok_or(NoAnswer)?;
+        let request = NodeRequest::Tunnel(Box::new(request(number)));
+        let turn = timeout(REPLY_TIMEOUT, tunnels.opening.acquire()).await;
+        let _turn = turn.map_err(|_| NoAnswer)?.map_err(|_| NoAnswer)?;
+        let send = |bytes| link.tell(node.clone(), bytes);
+        let requests = &self.hub.requests;
+        let replies = call(link, requests, vec![node.clone()], &request, send).await;
+        let answer = parse::<bool>(replies).answers.into_iter().next();
+        let (_, is_accepted) = answer.ok_or(NoAnswer)?;
+        Ok(is_accepted.then_some(stream))
     }
 
     /// Sends a request to the other nodes, and waits at most two seconds for their answers. `None` without other nodes.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::tunnel::TunnelRequest;
 use crate::turn::Session;
 
 /// A node that does not answer for this long has not answered.
@@ -21,6 +22,8 @@ pub(super) enum NodeRequest {
     End(ListedSession),
     /// Answered by [`Ended`](crate::service::Ended), when the change has taken effect.
     Count(Revocation),
+    /// Passes on the connection of a client that resumes a session. Answered by whether it is accepted.
+    Tunnel(Box<TunnelRequest>),
 }
 
 /// A WebSocket or an allocation, as it is listed.
@@ -89,9 +92,4 @@ pub struct NodeAnswers<T> {
     pub answers: Vec<(String, T)>,
     /// Nodes that have not answered in time, or in a way that this version does not understand.
     pub silent: Vec<String>,
-}
-
-/// The name of a node: its identifier without the incarnation.
-pub(super) fn node_name(id: &str) -> &str {
-    id.rsplit_once('.').map_or(id, |(name, _)| name)
 }

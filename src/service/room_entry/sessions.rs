@@ -18,7 +18,10 @@ impl RoomEntry {
         outbox: &Arc<Outbox>,
         now: Now,
     ) -> Option<ConnectionId> {
-        let ResumeToken { connection, secret } = ResumeToken::parse(resumption.token)?;
+        let ResumeToken {
+            connection, secret, ..
+        } = ResumeToken::parse(resumption.token)?;
+        let node = self.node_tag();
         let known = self.connections.get_mut(&connection)?;
         if *known.user != *resumption.user || !known.outbox.accepts(&secret) {
             return None;
@@ -36,6 +39,7 @@ impl RoomEntry {
         let token = ResumeToken {
             connection,
             secret: next,
+            node,
         };
         let notice = ResumeNotice {
             token: &token.to_text(),

@@ -12,6 +12,8 @@ pub(super) struct Welcome<'a> {
     pub room: &'a Room,
     pub participants: &'a Participants,
     pub greeting: &'a Greeting,
+    /// [`node_tag`](crate::service::resume_token::node_tag) of this node, if there are several.
+    pub node: Option<u64>,
 }
 
 impl Welcome<'_> {
@@ -20,7 +22,11 @@ impl Welcome<'_> {
         let Some(secret) = outbox.secret() else {
             return;
         };
-        let token = ResumeToken { connection, secret };
+        let token = ResumeToken {
+            connection,
+            secret,
+            node: self.node,
+        };
         let id = URL_SAFE_NO_PAD.encode(random_secret());
         let session = SessionNotice {
             id: &id,

@@ -320,3 +320,12 @@ fn after_three_replacements_in_a_minute_on_any_node_the_established_connection_s
     fixture.pass(50_000_000);
     assert_eq!(enter(&mut fixture, "n1.a", "4", "6"), "n1.a 6");
 }
+
+#[test]
+fn a_node_is_found_by_a_hash_of_its_name() {
+    let mut fixture = Fixture::new(&["one.host.a", "two.b"]);
+    let mut find = |digits: &str| fixture.call("two.b", Script::Find, &[digits]);
+    // As `printf one.host | sha1sum` shows.
+    assert_eq!(find("7d35dc3d3c82a123"), text(":one.host.a"));
+    assert_eq!(find("0000000000000000"), text(""));
+}

@@ -1,0 +1,51 @@
+//! Tunnels that other nodes want to open.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, oneshot};
+
+use crate::room::NodeId;
+use crate::token::Claims;
+
+/// Tunnels that wait; further ones are refused.
+pub(super) const MAX_WAITING: usize = 1024;
+
+/// A client at another node that resumes a session of this one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TunnelRequest {
+    /// The number of the tunnel.
+    pub tunnel: u64,
+    pub room: String,
+    /// The claims of the client's token, which the other node has checked.
+    pub claims: Claims,
+    /// Whether parlor issued the token.
+    pub is_own_token: bool,
+    /// The host of the client's request, for URLs of ICE servers.
+    pub host: String,
+    /// The token of the session.
+    pub session: String,
+    /// The number of the last frame that the client has received.
+    pub seq: u64,
+}
+
+/// A request to open a tunnel. Dropping it refuses it.
+pub struct IncomingTunnel {
+    pub request: TunnelRequest,
+    pub(super) node: NodeId,
+    pub(super) accepted: oneshot::Sender<()>,
+}
+
+/// The requests that wait.
+#[derive(Default)]
+pub(super) struct Incoming {
+    waiting: Mutex<VecDeque<IncomingTunnel>>,
+    pub(super) arrived: Notify,
+}
+
+impl Incoming {
+    pub(super) fn waiting(&self) -> MutexGuard<'_, VecDeque<IncomingTunnel>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
