@@ -80,8 +80,8 @@ impl Flow {
             Body::Finish => self.is_finished = true,
             Body::Reset => self.is_reset = true,
             Body::Close(code) => {
-                let codes = CloseCode::ALL.into_iter();
-                let known = codes.filter(|one| one.code() == code).next();
+                let mut codes = CloseCode::ALL.into_iter();
+                let known = codes.find(|one| one.code() == code);
                 self.close = Some(known.unwrap_or(CloseCode::ConnectionError));
             }
         }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrived_before_a_reset_is_read() {
+    fn bytes_that_arrived_before_a_reset_are_read() {
         let mut flow = Flow::new();
         flow.receive(1, Body::Data(b"abc"));
         assert!(!flow.receive(2, Body::Reset));
