@@ -93,6 +93,9 @@ async fn room(context: &Context, command: RoomCommand) -> Result<Response, Failu
         RoomCommand::Delete { room } => rooms::delete(context, &room).await,
         RoomCommand::AddMember { room, user } => rooms::add_member(context, &room, &user).await,
         RoomCommand::Kick { room, user, reason } => bans::kick(context, &room, &user, reason).await,
+        RoomCommand::Mute { room, user, reason } => {
+            moderation::mute(context, &room, &user, reason).await
+        }
         RoomCommand::Ban {
             room,
             user,

@@ -1,8 +1,9 @@
-//! `parlor room lock`, `unlock`, `role` and `audit`
+//! `parlor room mute`, `lock`, `unlock`, `role` and `audit`
 
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::service::MuteError;
 use crate::storage::{AuditEntry, Cause, NewRole, RoleChange, RoleError, utc};
 
 use super::context::Context;
@@ -36,6 +37,36 @@ pub(super) async fn lock(
     } else {
         format!("Unlocked {}", room.name)
     };
+    Ok(Response::new(json, text))
+}
+
+/// Asks the client of a connected participant to mute.
+pub(super) async fn mute(
+    context: &Context,
+    room: &str,
+    argument: &str,
+    reason: Option<String>,
+) -> Result<Response, Failure> {
+    let server = context.require_server()?;
+    let room = room_lookup::open_room(context, room).await?;
+    let user = user_lookup::person_in(context, &room, argument).await?;
+    let muting = server.app.mute(&room.id, &user.id, cause(reason)?).await;
+    let (label, name) = (user_label(&user), &room.name);
+    muting.map_err(|error| match error {
+        MuteError::NotConnected => {
+            Failure::new(format!("{label} is not connected to the room {name}"))
+        }
+        MuteError::PlainClient => Failure::new(format!(
+            "the client of {label} does not speak parlor.v1 and cannot be muted; `parlor room kick` \
+             removes them"
+        )),
+        MuteError::Store(fault) => fault.into(),
+    })?;
+    let json = json!({
+        "room": { "id": room.id, "name": room.name },
+        "user": { "id": user.id, "name": user.name },
+    });
+    let text = format!("Asked the client of {label} to mute in {name}");
     Ok(Response::new(json, text))
 }
 

@@ -71,6 +71,13 @@ pub enum Event {
         room: String,
         id: i64,
     },
+    /// A moderator asked the client of a user to mute.
+    Muted {
+        user: String,
+        room: String,
+        /// The moderator's id; `None`: an admin at the command line.
+        by: Option<String>,
+    },
     /// The time of a guest is over.
     GuestExpired {
         user: String,
@@ -104,7 +111,7 @@ pub enum Event {
 
 impl Event {
     /// The names of all events, in the order of [`Event::index`].
-    pub const NAMES: [&str; 17] = [
+    pub const NAMES: [&str; 18] = [
         "room-opened",
         "room-changed",
         "room-closed",
@@ -122,6 +129,7 @@ impl Event {
         "role-changed",
         "message-posted",
         "message-deleted",
+        "muted",
     ];
 
     /// The position of the event's name in [`Event::NAMES`].
@@ -144,6 +152,7 @@ impl Event {
             Event::RoleChanged { .. } => 14,
             Event::MessagePosted { .. } => 15,
             Event::MessageDeleted { .. } => 16,
+            Event::Muted { .. } => 17,
         }
     }
 }

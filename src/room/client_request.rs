@@ -4,15 +4,21 @@ use serde::Deserialize;
 
 use super::DropReason;
 use super::envelope_fields::EnvelopeFields;
+use super::moderation_request::ModerationRequest;
 
 /// A request of a client. The caller of the room carries it out, and passes the answer to
 /// [`Room::answer`](super::Room::answer).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientRequest {
     /// Posts a message to the chat of the room.
-    Chat { content: String },
+    Chat {
+        content: String,
+    },
     /// Deletes a message of the chat.
-    DeleteChat { id: i64 },
+    DeleteChat {
+        id: i64,
+    },
+    Moderate(ModerationRequest),
 }
 
 /// The reason why a request was not carried out, for the `error` frame.
@@ -46,9 +52,17 @@ impl ClientRequest {
             "chat-delete" => parse_data(fields, |DeleteChatData { id }| {
                 ClientRequest::DeleteChat { id }
             }),
-            _ => return None,
+            _ => return moderation(word, fields),
         })
     }
+}
+
+fn moderation(
+    word: &str,
+    fields: &EnvelopeFields<'_, true>,
+) -> Option<Result<ClientRequest, DropReason>> {
+    let request = ModerationRequest::parse(word, fields)?;
+    Some(request.map(ClientRequest::Moderate))
 }
 
 /// Parses the `data` of a request without a target.

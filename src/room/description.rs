@@ -28,6 +28,7 @@ struct Fields {
     away: bool,
     muted: bool,
     hand_raised: bool,
+    muted_by_moderator: bool,
 }
 
 impl Description {
@@ -66,6 +67,7 @@ impl Description {
             away: self.is_away,
             muted: self.state.muted,
             hand_raised: self.state.hand_raised,
+            muted_by_moderator: self.state.muted_by_moderator,
         };
         let text = serde_json::to_string(&fields).unwrap_or_default();
         // JSON escapes the other blanks of ASCII itself.
@@ -86,6 +88,7 @@ impl Description {
             state: State {
                 muted: fields.muted,
                 hand_raised: fields.hand_raised,
+                muted_by_moderator: fields.muted_by_moderator,
             },
         })
     }
@@ -107,6 +110,7 @@ mod tests {
             state: State {
                 muted: false,
                 hand_raised: true,
+                muted_by_moderator: true,
             },
         }
     }

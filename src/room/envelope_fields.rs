@@ -54,11 +54,24 @@ impl<'a, const EXTENDED: bool> EnvelopeFields<'a, EXTENDED> {
         Ok(to.filter(|to| !to.is_empty()))
     }
 
-    /// Parses the last `data`, an object: serde would accept a list for a struct.
-    pub(super) fn data<T: Deserialize<'a>>(&self) -> Result<T, DropReason> {
+    /// Parses the last `data`; the default without one.
+    pub(super) fn data_or_default<T: Deserialize<'a> + Default>(&self) -> Result<T, DropReason> {
+        match self.last_data() {
+            None => Ok(T::default()),
+            Some(data) if data.get() == "null" => Ok(T::default()),
+            Some(_) => self.data(),
+        }
+    }
+
+    fn last_data(&self) -> Option<&'a RawValue> {
         let mut data = self.spans.iter().rev();
         let data = data.find(|(field, _)| *field == EnvelopeField::Data);
-        let (_, data) = data.ok_or(DropReason::BadData)?;
+        data.map(|(_, data)| *data)
+    }
+
+    /// Parses the last `data`, an object: serde would accept a list for a struct.
+    pub(super) fn data<T: Deserialize<'a>>(&self) -> Result<T, DropReason> {
+        let data = self.last_data().ok_or(DropReason::BadData)?;
         if !data.get().starts_with('{') {
             return Err(DropReason::BadData);
         }

@@ -23,6 +23,7 @@ mod limits;
 mod machine;
 #[cfg(test)]
 mod model_tests;
+mod moderation_request;
 mod notice;
 mod profile;
 mod reserved;
@@ -43,8 +44,9 @@ pub use effect::{Effect, Entrant, Input, Join, Outcome};
 pub use envelope::Kind;
 pub use limits::Limits;
 pub use machine::{AWAY_NOTICE, Room};
+pub use moderation_request::{BanData, GivenRole, ModerationRequest};
 pub use notice::{ice_servers, token_expiring};
-pub use profile::{Profile, Role};
+pub use profile::{Profile, Protocol, Role};
 pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, Return, RosterEvent, StatedMember};
 pub use server_frame::{Greeting, Participants, ResumeNotice, SessionNotice};
 pub use session::{ResumeSecret, Session};
@@ -60,7 +62,7 @@ pub enum DropReason {
     UnknownType,
     /// `type`, `from` or `roomId` is missing.
     Missing,
-    /// `to` is neither a string nor null.
+    /// `to` is neither a string nor null, or names nobody in a frame that needs a user.
     BadTarget,
     /// `to` names nobody who is connected to this room.
     NoSuchTarget,
@@ -121,7 +123,10 @@ impl DropReason {
             DropReason::NotAnObject => ("not-an-object", "The frame is not a JSON object"),
             DropReason::UnknownType => ("unknown-type", "The server does not know this `type`"),
             DropReason::Missing => ("missing-field", "`type`, `from` and `roomId` are required"),
-            DropReason::BadTarget => ("bad-target", "`to` is neither a string nor null"),
+            DropReason::BadTarget => (
+                "bad-target",
+                "`to` is neither a string nor null, or names no user in a frame that needs one",
+            ),
             DropReason::NoSuchTarget => ("not-connected", "`to` is not connected to this room"),
             DropReason::BadId => ("bad-id", "`id` is not a string of 1 to 64 characters"),
             DropReason::PlainTarget => (

@@ -1,5 +1,16 @@
 //! The description of a user that a room shows to `parlor.v1` clients.
 
+use serde::{Deserialize, Serialize};
+
+/// The protocol that the client of a member speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    Plain,
+    /// `parlor.v1`.
+    Extended,
+}
+
 /// The role of a user in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

@@ -30,6 +30,8 @@ pub(super) struct Participant<'a> {
 pub(super) struct State {
     pub muted: bool,
     pub hand_raised: bool,
+    /// A moderator has muted the participant, who has not unmuted since.
+    pub muted_by_moderator: bool,
 }
 
 /// The parts of a `welcome` that the room does not know, as JSON.
@@ -97,6 +99,11 @@ pub(super) enum ServerFrame<'a> {
         user: &'a str,
         reason: Departure,
     },
+    /// A moderator asks the client to mute.
+    Mute {
+        /// The moderator's id as JSON; `None`: an admin at the command line.
+        by: Option<&'a str>,
+    },
     RoomUpdated {
         /// The room as over HTTP, as JSON.
         room: &'a str,
@@ -152,6 +159,10 @@ impl ServerFrame<'_> {
                 r#"{{"type":"user-left","data":{{"userId":{user},"reason":"{}"}},"from":{user},"roomId":{room}}}"#,
                 reason.label(),
             ),
+            ServerFrame::Mute { by } => {
+                let from = by.map_or(String::new(), |by| format!(r#""from":{by},"#));
+                format!(r#"{{"type":"mute","data":{{}},{from}"roomId":{room}}}"#)
+            }
             ServerFrame::RoomUpdated { room: object } => {
                 format!(r#"{{"type":"room-updated","data":{object},"roomId":{room}}}"#)
             }
@@ -182,7 +193,7 @@ impl Participant<'_> {
         let joined_at = OffsetDateTime::from_unix_timestamp(self.joined_at as i64);
         let joined_at = joined_at.ok().and_then(|time| time.format(&Rfc3339).ok());
         format!(
-            r#"{{"userId":{},"displayName":{},"role":"{}","connected":{},"joinedAt":{},"state":{{"muted":{},"handRaised":{}}}}}"#,
+            r#"{{"userId":{},"displayName":{},"role":"{}","connected":{},"joinedAt":{},"state":{{"muted":{},"handRaised":{},"mutedByModerator":{}}}}}"#,
             self.user,
             quoted(self.display_name),
             self.role.label(),
@@ -190,6 +201,7 @@ impl Participant<'_> {
             quoted(&joined_at.unwrap_or_default()),
             self.state.muted,
             self.state.hand_raised,
+            self.state.muted_by_moderator,
         )
     }
 }

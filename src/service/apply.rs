@@ -104,6 +104,9 @@ impl App {
         if let Event::RoleChanged { room, users } = &event {
             self.hub.role_changes.add(room, users);
         }
+        if let Event::Muted { user, room, by } = &event {
+            self.hub.mute(room, user, by.as_deref());
+        }
         self.hub.live_changes.add(&event);
         let relays = self.update_relay(&event, &source);
         self.bus.publish(&event);
@@ -145,6 +148,7 @@ impl App {
             | Event::RoleChanged { .. }
             | Event::MessagePosted { .. }
             | Event::MessageDeleted { .. }
+            | Event::Muted { .. }
             | Event::Joined { .. }
             | Event::Unbanned { .. }
             | Event::UserEnabled { .. }
@@ -225,6 +229,7 @@ impl App {
             | Event::RoleChanged { .. }
             | Event::MessagePosted { .. }
             | Event::MessageDeleted { .. }
+            | Event::Muted { .. }
             | Event::AccessLost { .. } => {}
         }
         ready(0).boxed()

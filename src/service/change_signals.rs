@@ -43,5 +43,6 @@ pub(super) fn is_urgent(event: &Event) -> bool {
             | Event::RoomChanged { .. }
             | Event::RoomOpened { .. }
             | Event::RoleChanged { .. }
+            | Event::Muted { .. }
     )
 }

@@ -1,5 +1,6 @@
 //! Moderation: kicks, bans, locks and roles.
 
+pub(super) mod mute;
 pub(super) mod requests;
 pub(super) mod rules;
 

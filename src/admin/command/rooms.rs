@@ -70,6 +70,18 @@ pub enum RoomCommand {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// Ask the client of a participant to mute, if it speaks parlor.v1
+    #[serde(rename = "room-mute")]
+    Mute {
+        /// Room id or name; `id:…` is always an id
+        room: String,
+        /// User or guest: id or name; `id:…` is always an id
+        user: String,
+        /// Reason, shown by `parlor room audit`
+        #[arg(long, value_name = "R")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Ban a user or guest from a room; a guest's invite is revoked
     #[serde(rename = "room-ban")]
     Ban {

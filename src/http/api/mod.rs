@@ -13,6 +13,7 @@ mod login;
 mod membership;
 mod messages;
 mod moderation;
+mod moderation_frames;
 mod parameters;
 mod people;
 mod preview;
@@ -23,6 +24,7 @@ use hyper::Method;
 
 pub(super) use self::ice::{BoundTo, Offer, host as ice_host};
 pub(super) use self::messages::{delete_by as delete_message, post as post_message};
+pub(super) use self::moderation_frames::moderate;
 use super::route::Route;
 
 pub(super) fn routes() -> Vec<Route> {
@@ -79,6 +81,11 @@ pub(super) fn routes() -> Vec<Route> {
             post.clone(),
             "/api/rooms/{room}/participants/{user}/kick",
             |r| Box::pin(moderation::kick(r)),
+        ),
+        Route::new(
+            post.clone(),
+            "/api/rooms/{room}/participants/{user}/mute",
+            |r| Box::pin(moderation::mute(r)),
         ),
         Route::new(
             post.clone(),

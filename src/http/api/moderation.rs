@@ -11,8 +11,10 @@ use super::membership::run_detached;
 use super::parameters::{is_json, page_size, require_json};
 use crate::clock;
 use crate::http::request::read_object;
-use crate::http::{Error, Request, Response, json};
-use crate::service::{Act, Actor, BanRequest, ModerationError, Refusal, check_act};
+use crate::http::{Error, Request, Response, State, json};
+use crate::service::{
+    Act, Actor, BanRequest, ModerationError, MuteError, Refusal, RoomAccess, check_act,
+};
 use crate::storage::{AuditEntry, Ban, BanError, BanOutcome, NewRole, RoleError, Room, User, utc};
 
 /// Audit entries on one page.
@@ -122,6 +124,18 @@ fn ban_message(user: &User, banned: &BanOutcome, keep_invite: bool, room: &str) 
     } else {
         format!("{done}. Their invite link was revoked before; {new_link}")
     }
+}
+
+pub(super) async fn mute(request: Request) -> Result<Response, Error> {
+    let (actor, room) = moderator(&request, Act::Mute).await?;
+    let user = request.param("user").to_owned();
+    let app = request.app.clone();
+    let reason = reason(request).await?;
+    let work = async move { app.mute_by(&actor, &room, &user, reason).await };
+    let user = run_detached(work).await??;
+    let message = format!("Asked the client of {} to mute", user.display_name);
+    let answer = value!({ "success": true, "message": message });
+    Ok(json(StatusCode::OK, &answer))
 }
 
 pub(super) async fn unban(request: Request) -> Result<Response, Error> {
@@ -241,18 +255,32 @@ fn entry_json(entry: &AuditEntry) -> Value {
 /// The caller as somebody who acts in an open room that they can see.
 async fn actor(request: &Request) -> Result<(Actor, Room), Error> {
     let id = request.param("room");
-    let access = request.access(id).await?;
-    let room = open_room(&access, id)?;
-    require_not_kicked(&access)?;
+    actor_in(&request.access(id).await?, id)
+}
+
+fn actor_in(access: &RoomAccess, id: &str) -> Result<(Actor, Room), Error> {
+    let room = open_room(access, id)?;
+    require_not_kicked(access)?;
     Ok((access.actor(&room), room))
 }
 
 /// The caller, if they may do this to somebody in the room, and not too often.
 async fn moderator(request: &Request, act: Act) -> Result<(Actor, Room), Error> {
-    let (actor, room) = actor(request).await?;
+    let id = request.param("room");
+    moderator_in(&request.state, &request.access(id).await?, id, act)
+}
+
+/// The caller, if they may do this to somebody in the room, and not too often.
+pub(super) fn moderator_in(
+    state: &State,
+    access: &RoomAccess,
+    id: &str,
+    act: Act,
+) -> Result<(Actor, Room), Error> {
+    let (actor, room) = actor_in(access, id)?;
     check_act(actor.standing, act, None)?;
     let now = clock::now().mono;
-    if !request.state.limits.moderators.take(&actor.user, now) {
+    if !state.limits.moderators.take(&actor.user, now) {
         return Err(too_many_requests());
     }
     Ok((actor, room))
@@ -343,11 +371,25 @@ impl From<ModerationError> for Error {
             }
             ModerationError::NoSuchParticipant => no_such_participant(),
             ModerationError::NoSuchBan => Error::not_found("The room has no such ban"),
+            ModerationError::Mute(error) => mute_error(error),
             ModerationError::Ban(error) => ban_error(error),
             ModerationError::Role(error) => error.into(),
             ModerationError::Lock(error) => error.into(),
             ModerationError::Store(fault) => fault.into(),
         }
+    }
+}
+
+fn mute_error(error: MuteError) -> Error {
+    match error {
+        MuteError::NotConnected => {
+            Error::conflict("not-connected", "The participant is not connected")
+        }
+        MuteError::PlainClient => Error::conflict(
+            "plain-client",
+            "The participant's client does not speak parlor.v1, so the server cannot mute it",
+        ),
+        MuteError::Store(fault) => fault.into(),
     }
 }
 

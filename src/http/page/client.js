@@ -7,31 +7,14 @@
 // It speaks `parlor.v1`, and the plain protocol with a server that does not offer that. After a loss of the connection
 // it reconnects by itself, and peer connections continue. docs/build/client.md has a complete example.
 //
-// The methods of `on`, all optional:
+// The methods of `on` are all optional, see docs/build/client.md: open, lost, closed, roster, joined, updated, left,
+// signal, message, chat, chatDeleted, muted, roomUpdated, iceServers, tokenExpiring, and frame for any other frame.
 //
-//   open({ again, resumed })   Connected. `again`: after a loss, so peer connections may still work. `resumed`: the
-//                              server has kept the session, so nothing was missed.
-//   lost(milliseconds, code)   The connection is lost; the time until the next attempt.
-//   closed(code)               The server has closed the connection, and the client does not reconnect: see CLOSED.
-//   roster(participants)       The whole list (`client.participants`): after `open`, and in the plain protocol
-//                              whenever it was read.
-//   joined(participant)        A user came: make an offer. It may be repeated for a user who is here. In the plain
-//                              protocol the participant has no name yet; `roster` follows.
-//   updated(participant)       The name, `connected` or `state` of a participant has changed.
-//   left(userId, reason)       A user left. `kicked`, `banned`, `disabled`, `closed`: close the peer connection at
-//                              once. `left`. `lost`: the connection. `absent`: not in the list after a reconnect, may
-//                              come back. undefined: the plain protocol has no reasons.
-//   signal(frame)              An `offer`, `answer` or `ice-candidate`: { type, from, data, … }.
-//   message(from, data)        A message of the application.
-//   iceServers(servers)        { iceServers, iceTransportPolicy, ttl, … }: before `open`, and new ones later.
-//   tokenExpiring(seconds)     The token expires: call setToken() with another one.
-//   frame(frame)               Any other frame.
-//
-// A participant is { userId, displayName, role, connected, joinedAt, state: { muted, handRaised } }. The plain
-// protocol has no `role`, and no `handRaised` of others.
+// A participant is { userId, displayName, role, connected, joinedAt, state: { muted, handRaised, mutedByModerator } }.
+// The plain protocol has no `role`, and only `muted` of others.
 
 import { Pending, failure, rejected, warn } from './client_pending.js';
-import { Announcements, List, PAGE_MARK, applyList, unnamed, userOf } from './client_plain.js';
+import { Announcements, List, PAGE_MARK, applyList, route, unnamed, userOf } from './client_plain.js';
 
 /** Close codes after which the client does not reconnect by itself. */
 export const CLOSED = { token: 4001, notIn: 4003, roomClosed: 4004, removed: 4005, elsewhere: 4009 };
@@ -166,6 +149,19 @@ export class Client {
     // Without a session, the next connection begins with the whole state.
     if (!this.#ready && !this.#session) return;
     await this.#request('update', undefined, { data: changes });
+  }
+
+  chat(content) {
+    return this.#act('chat', undefined, { content });
+  }
+
+  deleteChat(id) {
+    return this.#act('chat-delete', undefined, { id });
+  }
+
+  /** Moderates: 'kick', 'mute', 'unban', 'ban' ({ until, keepInvite }), 'role' ({ role }), 'lock' ({ locked }). */
+  moderate(act, userId, data = {}) {
+    return this.#act(act, userId, data);
   }
 
   /** Reads the list of participants again, where the server does not push it. */
@@ -344,6 +340,15 @@ export class Client {
         return this.#on.signal?.(frame);
       case 'message':
         return this.#on.message?.(from, data);
+      case 'chat':
+        return this.#on.chat?.(data);
+      case 'chat-deleted':
+        return this.#on.chatDeleted?.(data.id);
+      case 'mute':
+        return this.#on.muted?.(from);
+      case 'room-updated':
+        this.info = data;
+        return this.#on.roomUpdated?.(data);
       case 'ice-servers':
         return data ? this.#useIce(data) : this.#renewIce();
       case 'token-expiring':
@@ -422,6 +427,12 @@ export class Client {
     return this.#pending.add(this.#frame(type, to, fields), this.limits, (text) => this.#ready && this.#write(text));
   }
 
+  async #act(type, to, data) {
+    if (this.protocol !== 'plain') return this.#request(type, to, { data });
+    const { method, path, body } = route(type, to, data);
+    await this.#get(method, `${this.#path}/${path}`, body);
+  }
+
   /** Sends a frame that has no answer. */
   #push(type, to, fields) {
     if (this.#ready) this.#write(JSON.stringify(this.#frame(type, to, fields)));
@@ -476,10 +487,12 @@ export class Client {
     this.#iceTimer = setTimeout(() => this.freshIceServers(), Math.min(seconds * 1000, 2 ** 31 - 1));
   }
 
-  async #get(method, path) {
+  async #get(method, path, object) {
     const headers = { Authorization: `Bearer ${this.#token}` };
+    if (object) headers['Content-Type'] = 'application/json';
+    const body = object && JSON.stringify(object);
     const signal = AbortSignal.timeout(TIMEOUT);
-    const response = await fetch(new URL(`api/${path}`, this.#server), { method, headers, signal });
+    const response = await fetch(new URL(`api/${path}`, this.#server), { method, headers, body, signal });
     const answer = await response.json().catch(() => ({}));
     if (!response.ok) throw Object.assign(failure(answer.code, answer.detail), { status: response.status });
     return answer;

@@ -175,3 +175,24 @@ export function applyList(known, { participants, presence }, changed, me) {
   for (const id of gone) known.delete(id);
   return gone.map((id) => [id, listed.has(id) ? 'absent' : 'left']);
 }
+
+/** The request to the HTTP API, below the room, that does what a frame does. */
+export function route(type, to, data) {
+  const user = to && encodeURIComponent(to);
+  switch (type) {
+    case 'chat':
+      return { method: 'POST', path: 'messages', body: data };
+    case 'chat-delete':
+      return { method: 'DELETE', path: `messages/${data.id}` };
+    case 'ban':
+      return { method: 'POST', path: 'bans', body: { user_id: to, ...data } };
+    case 'unban':
+      return { method: 'DELETE', path: `bans/${user}`, body: data };
+    case 'lock': {
+      const { locked, ...body } = data;
+      return { method: 'POST', path: locked ? 'lock' : 'unlock', body };
+    }
+    default:
+      return { method: 'POST', path: `participants/${user}/${type}`, body: data };
+  }
+}

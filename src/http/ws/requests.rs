@@ -82,6 +82,9 @@ impl Requester {
             ClientRequest::DeleteChat { id } => {
                 api::delete_message(&state.app, access, room, id).await?;
             }
+            ClientRequest::Moderate(request) => {
+                api::moderate(state, &access, room, request).await?;
+            }
         }
         Ok(())
     }

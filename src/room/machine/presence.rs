@@ -11,7 +11,7 @@ use crate::display_name::{MAX_CHARS, is_valid_name, sanitize};
 use crate::rate::Limit;
 use crate::room::client_frame::Update;
 use crate::room::envelope::quoted;
-use crate::room::profile::Role;
+use crate::room::profile::{Protocol, Role};
 use crate::room::server_frame::{Participant, ServerFrame};
 use crate::room::{CloseCode, ConnectionId, Departure, Description, DropReason};
 
@@ -104,6 +104,9 @@ impl Room {
         let before = extended.state;
         extended.state.muted = update.muted.unwrap_or(before.muted);
         extended.state.hand_raised = update.hand_raised.unwrap_or(before.hand_raised);
+        if update.muted == Some(false) {
+            extended.state.muted_by_moderator = false;
+        }
         let mut is_changed = extended.state != before;
         if let Some(name) = name
             && name != member.display_name()
@@ -115,6 +118,42 @@ impl Room {
             self.announce_update(connection, true, effects);
         }
         Ok(())
+    }
+
+    /// Asks the client of a member of this node to mute; false if there is none that speaks `parlor.v1`. `by` is the
+    /// moderator's id; `None`: an admin at the command line.
+    pub fn mute(&mut self, user: &str, by: Option<&str>, effects: &mut Vec<Effect>) -> bool {
+        let Some(&connection) = self.by_user.get(user) else {
+            return false;
+        };
+        let Some(extended) = self.extended_of(connection) else {
+            return false;
+        };
+        let is_changed = !std::mem::replace(&mut extended.state.muted_by_moderator, true);
+        let by = by.map(quoted);
+        let frame = ServerFrame::Mute { by: by.as_deref() }.render(&self.id);
+        effects.push(deliver(connection, &frame, None));
+        if is_changed {
+            self.announce_update(connection, true, effects);
+        }
+        true
+    }
+
+    /// The protocol of a member's client, on any node; `None` if the user is not connected.
+    pub fn protocol_of(&self, user: &str) -> Option<Protocol> {
+        let is_extended = match self.by_user.get(user) {
+            Some(connection) => self.members.get(connection)?.extended.is_some(),
+            None => {
+                let member = self.remote.as_ref()?.members.get(user)?;
+                let description = member.description.as_ref();
+                description.is_some_and(|description| description.is_extended)
+            }
+        };
+        Some(if is_extended {
+            Protocol::Extended
+        } else {
+            Protocol::Plain
+        })
     }
 
     /// Records the role of a user, if the user is connected.

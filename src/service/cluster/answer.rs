@@ -54,6 +54,12 @@ async fn answer(app: Arc<App>, revocations: Arc<Revocations>, request: Incoming)
             let is_accepted = matches!(accepted.await, Ok(Ok(())));
             reply(&app, &request, &is_accepted);
         }
+        NodeRequest::Protocol { room, user } => {
+            reply(&app, &request, &app.hub.protocol_of(&room, &user));
+        }
+        NodeRequest::Mute { room, user, by } => {
+            reply(&app, &request, &app.hub.mute(&room, &user, by.as_deref()));
+        }
         NodeRequest::Count(change) => {
             let ended = timeout(REPLY_TIMEOUT, count(&app, &revocations, &change)).await;
             if let Ok(ended) = ended {

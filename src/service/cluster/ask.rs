@@ -12,7 +12,7 @@ use super::protocol::{
 use super::requests::Requests;
 use super::tunnel::{TunnelRequest, TunnelStream};
 use crate::bus::redis::{Link, node_name};
-use crate::room::NodeId;
+use crate::room::{NodeId, Protocol};
 use crate::service::{App, Ended};
 
 /// A node has not answered in time.
@@ -45,6 +45,35 @@ impl App {
     /// Asks the other nodes how much a change of this node has ended there. `None` without other nodes.
     pub async fn ended_elsewhere(&self, change: Revocation) -> Option<NodeAnswers<Ended>> {
         self.ask_nodes(&NodeRequest::Count(change)).await
+    }
+
+    /// Asks the other nodes for the protocol of a user's client; `None` if the user is not connected to any.
+    pub(in crate::service) async fn protocol_elsewhere(
+        &self,
+        room: &str,
+        user: &str,
+    ) -> Option<Protocol> {
+        let request = NodeRequest::Protocol {
+            room: room.to_owned(),
+            user: user.to_owned(),
+        };
+        let answers: NodeAnswers<Option<Protocol>> = self.ask_nodes(&request).await?;
+        answers.answers.into_iter().find_map(|(_, found)| found)
+    }
+
+    /// Has another node ask the client of a user to mute.
+    pub(in crate::service) async fn mute_elsewhere(
+        &self,
+        room: &str,
+        user: &str,
+        by: Option<&str>,
+    ) {
+        let request = NodeRequest::Mute {
+            room: room.to_owned(),
+            user: user.to_owned(),
+            by: by.map(str::to_owned),
+        };
+        let _: Option<NodeAnswers<bool>> = self.ask_nodes(&request).await;
     }
 
     /// Ends a session of another node. `None` if that has not answered.

@@ -24,6 +24,14 @@ pub(super) enum NodeRequest {
     Count(Revocation),
     /// Passes on the connection of a client that resumes a session. Answered by whether it is accepted.
     Tunnel(Box<TunnelRequest>),
+    /// The protocol of a user's client. Answered by `Option<Protocol>`.
+    Protocol { room: String, user: String },
+    /// Asks the client of a user to mute. Answered by whether the node has it.
+    Mute {
+        room: String,
+        user: String,
+        by: Option<String>,
+    },
 }
 
 /// A WebSocket or an allocation, as it is listed.

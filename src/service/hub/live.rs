@@ -1,7 +1,7 @@
 //! Changes of the store that the `parlor.v1` clients of a room see at once.
 
 use super::Hub;
-use crate::room::ChatMessage;
+use crate::room::{ChatMessage, Protocol};
 use crate::service::room_entry::RoomEntry;
 use crate::storage::{Message, utc};
 
@@ -35,6 +35,21 @@ impl Hub {
     /// Sends that a message was deleted. Sessions that have yet to get the message do not get it.
     pub(in crate::service) fn send_chat_deleted(&self, room: &str, id: i64) {
         self.with_room(room, |entry| entry.send_chat_deleted(id));
+    }
+
+    /// The protocol of a user's client, as far as the room on this node knows; `None` if the user is not connected.
+    pub(in crate::service) fn protocol_of(&self, room: &str, user: &str) -> Option<Protocol> {
+        self.with_room(room, |entry| entry.room.protocol_of(user))
+            .flatten()
+    }
+
+    /// Asks a client of this node to mute; false if there is none that speaks `parlor.v1`.
+    pub(in crate::service) fn mute(&self, room: &str, user: &str, by: Option<&str>) -> bool {
+        self.with_room(room, |entry| {
+            let RoomEntry { room, effects, .. } = entry;
+            room.mute(user, by, effects)
+        })
+        .unwrap_or(false)
     }
 
     /// Sends a changed room, as JSON.

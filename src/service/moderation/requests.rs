@@ -1,5 +1,6 @@
 //! Moderation by users: the rules, then the change. HTTP and WebSockets call these functions.
 
+use super::mute::MuteError;
 use super::rules::{Act, Actor, Refusal, Standing, check_act};
 use crate::clock;
 use crate::service::app::App;
@@ -21,6 +22,8 @@ pub enum ModerationError {
     NoSuchParticipant,
     #[error("there is no such ban")]
     NoSuchBan,
+    #[error(transparent)]
+    Mute(#[from] MuteError),
     #[error(transparent)]
     Ban(#[from] BanError),
     #[error(transparent)]
@@ -92,6 +95,20 @@ impl App {
         } else {
             Err(ModerationError::NoSuchBan)
         }
+    }
+
+    /// Asks the client of a participant to mute, as [`App::mute`]. Returns the participant.
+    pub async fn mute_by(
+        &self,
+        actor: &Actor,
+        room: &Room,
+        user: &str,
+        reason: Option<String>,
+    ) -> Result<User, ModerationError> {
+        let target = self.target(actor, Act::Mute, room, user).await?;
+        let cause = cause(actor, reason)?;
+        self.mute(&room.id, user, cause).await?;
+        Ok(target)
     }
 
     /// Locks or unlocks the room. Idempotent.

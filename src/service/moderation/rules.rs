@@ -56,6 +56,8 @@ pub enum Act {
     Kick,
     Ban,
     Unban,
+    /// Asks a participant's client to mute.
+    Mute,
     /// Locks or unlocks the room.
     Lock,
     SetRole(NewRole),
@@ -91,9 +93,13 @@ pub fn check_act(
 ) -> Result<(), Refusal> {
     let minimum = match act {
         Act::SetRole(_) => Standing::Owner,
-        Act::Kick | Act::Ban | Act::Unban | Act::Lock | Act::DeleteMessage | Act::Read => {
-            Standing::Moderator
-        }
+        Act::Kick
+        | Act::Ban
+        | Act::Unban
+        | Act::Mute
+        | Act::Lock
+        | Act::DeleteMessage
+        | Act::Read => Standing::Moderator,
     };
     if actor < minimum {
         return Err(match act {
@@ -108,7 +114,7 @@ pub fn check_act(
         return Err(Refusal::Yourself);
     }
     match (act, target) {
-        (Act::Kick, _) if target >= actor => Err(Refusal::Protected),
+        (Act::Kick | Act::Mute, _) if target >= actor => Err(Refusal::Protected),
         // The owner decides what stays in the room, also of what admins wrote.
         (Act::DeleteMessage, _) if target >= actor && actor < Standing::Owner => {
             Err(Refusal::Protected)

@@ -10,6 +10,26 @@ use crate::storage::{
 };
 
 impl Database {
+    pub(crate) async fn add_mute(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        cause: Cause,
+        unix: u64,
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT add_audit($1, 'mute', $2, $3, $4, NULL, NULL, $5)";
+        let parameters: Parameters<'_> = &[
+            &Text(room_id),
+            &cause.actor().map(Text),
+            &Text(user_id),
+            &cause.reason().map(Text),
+            &unique_time(unix),
+        ];
+        let call = REPEATABLE_WRITE.without_doubt();
+        self.query(call, sql, parameters, |_| Ok(())).await?;
+        Ok(())
+    }
+
     pub(crate) async fn lock_room(
         &self,
         room_id: &str,

@@ -73,6 +73,21 @@ impl<'a> Audit<'a> {
 }
 
 impl Database {
+    pub(crate) async fn add_mute(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        cause: Cause,
+        unix: u64,
+    ) -> Result<(), StoreError> {
+        let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
+        self.write(move |connection| {
+            let audit = Audit::new("mute", &room_id, &cause).of(&user_id);
+            audit.insert(connection, unix).map(Ok)
+        })
+        .await
+    }
+
     pub(crate) async fn lock_room(
         &self,
         room_id: &str,

@@ -37,6 +37,17 @@ impl Store {
         call!(self.unban(room_id, user_id, cause, unix))
     }
 
+    /// Records in the audit that a moderator asked a user's client to mute.
+    pub async fn add_mute(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        cause: Cause,
+        unix: u64,
+    ) -> Result<(), StoreError> {
+        call!(self.add_mute(room_id, user_id, cause, unix))
+    }
+
     /// Locks or unlocks an open room. Idempotent. A locked room rejects newcomers except for the owner, moderators
     /// and admins.
     pub async fn lock_room(

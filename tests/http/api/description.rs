@@ -267,6 +267,9 @@ fn moderation(api: &mut Api<'_>, room: &str, owner: &Client, other: &Client) {
     api.try_it(owner, &role, none(), 415);
     api.try_it(other, &role, json!({"role": "owner"}), 403);
     let kick = format!("POST {room}/participants/{id}/kick");
+    let mute = format!("POST {room}/participants/{id}/mute");
+    api.try_it(other, &mute, none(), 403);
+    api.try_it(owner, &mute, none(), 409);
     api.try_it(other, &kick, none(), 403);
     api.try_it(owner, &kick, none(), 200);
     api.try_it(owner, &kick, none(), 404);

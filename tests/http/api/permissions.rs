@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, Message};
+
 use super::*;
 
 const HEAD: &str = "# Permissions
@@ -21,7 +24,7 @@ The status of each response, by route and caller. A test sends every request and
 | admin | not in the room |
 | disabled, banned | the account; from the room |
 
-Requests name a member of the room, a ban, a message of that member, and a valid invite; a join brings no invite. `WS` is a WebSocket: the close code, or `open`.
+Requests name a member of the room, a ban, a message of that member, and a valid invite; a join brings no invite. A mute concerns a member who is not connected. `WS` is a WebSocket: the close code, or `open`. `FRAME` is [a frame](../build/extended-protocol.md#frames-of-a-client) of `parlor.v1`: `ack`, the code of the `error`, or the close code of a caller who may not connect.
 ";
 
 /// The callers, in the order of the columns.
@@ -40,7 +43,7 @@ const CALLERS: [&str; 11] = [
 ];
 
 /// The operations, and their bodies.
-const ROUTES: [(&str, &str); 25] = [
+const ROUTES: [(&str, &str); 26] = [
     ("GET /api/rooms/{room}", ""),
     ("PATCH /api/rooms/{room}", r#"{"max_participants": 50}"#),
     ("DELETE /api/rooms/{room}", ""),
@@ -58,6 +61,7 @@ const ROUTES: [(&str, &str); 25] = [
         "POST /api/rooms/{room}/participants/{user}/kick",
         r#"{"reason": "noise"}"#,
     ),
+    ("POST /api/rooms/{room}/participants/{user}/mute", ""),
     (
         "POST /api/rooms/{room}/participants/{user}/role",
         r#"{"role": "moderator"}"#,
@@ -73,6 +77,22 @@ const ROUTES: [(&str, &str); 25] = [
     ("GET /api/rooms/{locked}/preview", ""),
     ("WS /api/ws/rooms/{room}", ""),
     ("WS /api/ws/rooms/{locked}", ""),
+];
+
+/// The frames of `parlor.v1` that concern the store or other people, and what they have besides their type.
+const FRAMES: [(&str, &str); 12] = [
+    ("offer", ""),
+    ("message", r#","data":1"#),
+    ("seen", r#","data":{"seq":0}"#),
+    ("update", r#","data":{"handRaised":true}"#),
+    ("chat", r#","data":{"content":"Hello"}"#),
+    ("chat-delete", r#","data":{"id":{message}}"#),
+    ("kick", r#","to":"target""#),
+    ("ban", r#","to":"target""#),
+    ("unban", r#","to":"banned""#),
+    ("mute", r#","to":"target""#),
+    ("lock", r#","data":{"locked":true}"#),
+    ("role", r#","to":"target","data":{"role":"moderator"}"#),
 ];
 
 const KIND: [(&str, &str); 1] = [("Content-Type", "application/json")];
@@ -171,6 +191,34 @@ fn websocket(fixture: &Fixture, room: &str, token: Option<&str>) -> String {
     u16::from_be_bytes(code).to_string()
 }
 
+/// The answer to a frame of `parlor.v1`, or the close code of a caller who may not connect.
+fn answer_to_frame(fixture: &Fixture, room: &str, token: Option<&str>, frame: &str) -> String {
+    let token = token.unwrap_or_default();
+    let address = fixture.daemon.http();
+    let url = format!("ws://{address}/api/ws/rooms/{room}?token={token}");
+    let mut request = url.into_client_request().expect("a request");
+    let protocol = "parlor.v1".parse().expect("a header");
+    let headers = request.headers_mut();
+    headers.insert("Sec-WebSocket-Protocol", protocol);
+    let stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (mut socket, _) = tungstenite::client(request, stream).expect("an upgrade");
+    loop {
+        let received = match socket.read().expect("a message") {
+            Message::Text(received) => received,
+            Message::Close(close) => return u16::from(close.expect("a code").code).to_string(),
+            _ => continue,
+        };
+        let received: Value = serde_json::from_str(&received).expect("JSON");
+        match received["type"].as_str() {
+            Some("welcome") => socket.send(Message::text(frame)).expect("sent"),
+            Some("ack") => return "ack".to_owned(),
+            Some("error") => return text(&received["data"]["code"]),
+            _ => {}
+        }
+    }
+}
+
 /// A table of statuses.
 fn table(fixture: &Fixture, is_private: bool, number: &mut usize) -> String {
     let mut table = format!("| route | {} |\n|---", CALLERS.join(" | "));
@@ -210,6 +258,21 @@ fn table(fixture: &Fixture, is_private: bool, number: &mut usize) -> String {
         }
         table += "\n";
     }
+    for (kind, rest) in FRAMES {
+        write!(table, "| `FRAME {kind}` |").unwrap();
+        for name in CALLERS {
+            *number += 1;
+            room(fixture, *number, is_private, false);
+            let rest = rest.replace("{message}", &message_id(*number).to_string());
+            let frame =
+                format!(r#"{{"type":"{kind}","from":"me","roomId":"here","id":"f"{rest}}}"#);
+            let token = token(name, *number);
+            let room = format!("r{number}");
+            let answer = answer_to_frame(fixture, &room, token.as_deref(), &frame);
+            write!(table, " {answer} |").unwrap();
+        }
+        table += "\n";
+    }
     table
 }
 
@@ -230,6 +293,21 @@ fn every_caller_gets_the_documented_status_of_every_route() {
         assert_eq!(found, documented);
     }
     assert_eq!(found, documented, "UPDATE=1 renews it");
+}
+
+#[test]
+fn the_table_of_permissions_has_every_frame_of_the_document() {
+    let document = include_str!("../../../docs/build/extended-protocol.md");
+    let tables = document.split("| from a client |").skip(1);
+    let tables = tables.map(|table| table.split("\n\n").next().unwrap_or_default());
+    let rows = tables.flat_map(|table| table.lines().skip(2));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    let documented = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let documented: BTreeSet<&str> = documented.filter(|word| *word != "to").collect();
+    assert!(documented.contains("chat-delete") && documented.contains("kick"));
+    let listed: BTreeSet<&str> = FRAMES.iter().map(|(kind, _)| *kind).collect();
+    let missing: Vec<_> = documented.difference(&listed).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

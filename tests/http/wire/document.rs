@@ -2,8 +2,8 @@
 //! happens, text`.
 //!
 //! `>` sends, `<` reads exactly this text next, `<<` reads a frame of this type about this user, `+` connects to a
-//! room, `++` does so by `parlor.v1` and reads the welcome, `-` closes with a code and `!` reads a close code. One
-//! story from the first example to the last.
+//! room, `++` does so by `parlor.v1` and reads the welcome, `-` closes with a code, `!` reads a close code, and `**`
+//! runs a command. One story from the first example to the last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +49,10 @@ impl Cast {
             "++" => {
                 let (client, _) = self.world.enter_extended(text, who);
                 self.clients.entry(who).or_default().push(client);
+            }
+            "**" => {
+                let command: Vec<&str> = text.split(' ').collect();
+                self.world.daemon.cli_json(&command);
             }
             "-" => {
                 let code = text.parse().expect(text);

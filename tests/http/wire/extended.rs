@@ -2,6 +2,7 @@
 
 mod chat;
 mod messages;
+mod moderation;
 mod opening;
 mod presence;
 mod renewal;
