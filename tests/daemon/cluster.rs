@@ -7,6 +7,7 @@ mod races;
 mod redis_faults;
 mod redis_tls;
 mod resume;
+mod sessions;
 mod start;
 mod trio;
 

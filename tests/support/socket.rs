@@ -3,6 +3,10 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 
 use super::DEADLINE;
@@ -20,11 +24,31 @@ pub(crate) fn open(
     token: &str,
     query: &str,
 ) -> Result<Socket, String> {
+    let url = format!("ws://{address}/api/ws/rooms/{room}?token={token}{query}");
+    request(address, url.into_client_request().expect("a URL"))
+}
+
+/// [`open`] for a client that speaks `parlor.v1`.
+pub(crate) fn open_extended(
+    address: SocketAddr,
+    room: &str,
+    token: &str,
+    query: &str,
+) -> Result<Socket, String> {
+    let url = format!("ws://{address}/api/ws/rooms/{room}?token={token}{query}");
+    let mut upgrade = url.into_client_request().expect("a URL");
+    let protocol = HeaderValue::from_static("parlor.v1");
+    upgrade
+        .headers_mut()
+        .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    request(address, upgrade)
+}
+
+fn request(address: SocketAddr, upgrade: Request) -> Result<Socket, String> {
     let stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_nodelay(true).unwrap();
-    let url = format!("ws://{address}/api/ws/rooms/{room}?token={token}{query}");
-    let opened = client(url, stream).map_err(|error| error.to_string());
+    let opened = client(upgrade, stream).map_err(|error| error.to_string());
     opened.map(|(socket, _)| socket)
 }
 

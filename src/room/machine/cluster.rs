@@ -405,4 +405,6 @@ fn describe(
 }
 
 #[cfg(test)]
+mod extended_tests;
+#[cfg(test)]
 mod tests;
