@@ -108,3 +108,6 @@ impl Hub {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
