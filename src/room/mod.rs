@@ -29,6 +29,8 @@ mod profile;
 mod reserved;
 #[cfg(test)]
 mod restart_tests;
+#[cfg(test)]
+mod return_tests;
 mod roster;
 pub(crate) mod rule;
 mod server_frame;

@@ -43,3 +43,6 @@ async fn run_once(app: &App) -> Result<(), StoreError> {
     }
     app.store.overwrite_deleted().await
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod api;
 mod connections;
+mod cors;
 mod page;
 #[path = "../support/mod.rs"]
 mod support;

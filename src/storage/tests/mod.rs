@@ -27,6 +27,7 @@ macro_rules! on_every_backend {
 }
 
 mod acme;
+mod chat_access;
 mod copies;
 mod inactive;
 mod invites;

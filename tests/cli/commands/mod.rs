@@ -1,5 +1,6 @@
 //! Commands that a running server executes: their effects, their output, and permissions.
 
+mod audit;
 mod discovery;
 mod drain;
 mod guests;

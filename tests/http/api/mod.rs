@@ -9,6 +9,7 @@ mod login;
 mod manage;
 mod messages;
 mod moderation;
+mod moderation_limits;
 mod moderators;
 mod people;
 mod permissions;
