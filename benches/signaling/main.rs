@@ -1,63 +1,130 @@
-//! Signaling beside its floor: the real binary and a bare tokio-tungstenite echo, in one run.
+//! Signaling beside its floor: plain clients, `parlor.v1` clients and a bare tokio-tungstenite echo, in one run.
 //!
 //! ```sh
-//! cargo bench --bench signaling            # everything, a minute
-//! cargo bench --bench signaling -- storm   # one scenario
+//! cargo bench --bench signaling                # everything, eight minutes
+//! cargo bench --bench signaling -- storm idle  # some scenarios
+//! cargo bench --bench signaling -- smoke       # everything with few people, without meaningful figures
 //! ```
 //!
-//! The server has core 0, the load core 1 (by `taskset`, where it is installed). Each figure is
-//! the median of three runs. What counts is the ratio: absolute figures are the machine's.
+//! The server has core 0, the load core 1 (by `taskset`, where it is installed). The three take turns, and each
+//! figure is the median of three runs. What counts is the ratio: absolute figures are the machine's.
 
+mod client;
+mod floor;
 mod load;
+mod paced;
 mod server;
+mod table;
 
 use std::env;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::rc::Rc;
+use std::time::Duration;
 
-use server::{Contender, Server};
+use load::Plan;
+use server::{Contender, ROOM, Server};
 
 const RUNS: usize = 3;
+/// Longer than the interval in which frames are acknowledged, and than the time after which the others learn of
+/// a lost connection.
+const SETTLING: Duration = Duration::from_secs(8);
 
 /// One thing that is measured.
 struct Scenario {
     name: &'static str,
-    unit: &'static str,
     /// People, eight to a room.
     people: usize,
-    measure: fn(&Server, usize) -> f64,
-    /// The goal, printed beside the results.
+    span: Duration,
+    measure: fn(&Rc<Server>, Plan) -> Vec<f64>,
+    has_floor: bool,
+    figures: &'static [Figure],
+}
+
+/// A result of a scenario.
+struct Figure {
+    name: &'static str,
     target: &'static str,
 }
 
-const SCENARIOS: [Scenario; 3] = [
+const SCENARIOS: [Scenario; 5] = [
+    Scenario {
+        name: "idle",
+        people: 5000,
+        span: Duration::ZERO,
+        measure: load::idle,
+        has_floor: true,
+        figures: &[Figure {
+            name: "memory per idle connection (5,000), bytes",
+            target: "≤ 8,000",
+        }],
+    },
     Scenario {
         name: "flood",
-        unit: "server µs per directed message",
         people: 200,
+        span: Duration::from_secs(4),
         measure: load::flood,
-        target: "at most 1.5 × the floor",
+        has_floor: true,
+        figures: &[Figure {
+            name: "directed messages, flood: server µs each",
+            target: "≤ 1.5 × floor",
+        }],
+    },
+    Scenario {
+        name: "directed",
+        people: 200,
+        span: Duration::from_secs(5),
+        measure: paced::directed,
+        has_floor: true,
+        figures: &[
+            Figure {
+                name: "directed at 5,000/s: server µs each",
+                target: "≤ 1.2 × floor",
+            },
+            Figure {
+                name: "directed at 5,000/s: p99 of the latency, µs",
+                target: "",
+            },
+        ],
     },
     Scenario {
         name: "storm",
-        unit: "server µs per connection that is cut and comes back",
         people: 2000,
+        span: Duration::ZERO,
         measure: load::storm,
-        target: "at most 2 × the floor, and a JWT and a membership check",
+        has_floor: true,
+        figures: &[Figure {
+            name: "2,000 connections cut and back: server µs each",
+            target: "≤ 2 × floor, and a JWT and a membership check",
+        }],
     },
     Scenario {
-        name: "idle",
-        unit: "bytes of memory per idle connection",
-        people: 5000,
-        measure: load::idle,
-        target: "at most 10 KB",
+        name: "frozen",
+        people: 200,
+        span: Duration::from_secs(8),
+        measure: paced::frozen,
+        has_floor: false,
+        figures: &[
+            Figure {
+                name: "one frozen reader per room: messages of the others lost",
+                target: "none",
+            },
+            Figure {
+                name: "one frozen reader per room: closed, %",
+                target: "100",
+            },
+            Figure {
+                name: "one frozen reader per room: memory at the end, MB",
+                target: "bounded",
+            },
+        ],
     },
 ];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("--floor") => server::echo(),
+        Some("--floor") => floor::echo(),
         Some("--pinned") => measure(&arguments[1..]),
         Some("--world") => world(&arguments[1..]),
         _ => return pinned(&arguments),
@@ -86,30 +153,61 @@ fn pinned(arguments: &[String]) -> ExitCode {
 }
 
 fn measure(arguments: &[String]) {
-    let selected: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    let (smoke, selected): (Vec<_>, Vec<_>) = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .partition(|argument| *argument == "smoke");
+    let is_smoke = !smoke.is_empty();
+    table::head();
     for scenario in SCENARIOS {
-        if !selected.is_empty() && !selected.iter().any(|selected| *selected == scenario.name) {
-            continue;
+        if selected.is_empty() || selected.contains(&&scenario.name.to_owned()) {
+            scenario.run(is_smoke);
         }
-        let [floor, parlor] = [Contender::Floor, Contender::Parlor].map(|contender| {
-            let run = || {
-                let server = Server::start(contender, scenario.people);
-                (scenario.measure)(&server, scenario.people)
-            };
-            median(std::iter::repeat_with(run).take(RUNS).collect())
-        });
-        let Scenario {
-            name, unit, target, ..
-        } = scenario;
-        println!("{name}: {unit}");
-        let ratio = parlor / floor;
-        println!("  floor {floor:.2}   parlor {parlor:.2}   ratio {ratio:.2}   ({target})");
     }
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+impl Scenario {
+    fn plan(&self, is_smoke: bool) -> Plan {
+        if is_smoke {
+            return Plan {
+                people: 2 * ROOM,
+                warm_up: Duration::from_millis(100),
+                span: self.span / 16,
+                settling: Duration::from_millis(200),
+            };
+        }
+        Plan {
+            people: self.people,
+            warm_up: Duration::from_secs(1),
+            span: self.span,
+            settling: SETTLING,
+        }
+    }
+
+    /// Measures, and prints the rows of the table.
+    fn run(&self, is_smoke: bool) {
+        let plan = self.plan(is_smoke);
+        let mut results = [Contender::Floor, Contender::Plain, Contender::Extended].map(|one| {
+            let runs: Vec<Vec<f64>> = Vec::new();
+            (one, runs)
+        });
+        let load = table::OtherLoad::start();
+        for _ in 0..if is_smoke { 1 } else { RUNS } {
+            for (contender, runs) in &mut results {
+                if self.has_floor || *contender != Contender::Floor {
+                    let server = Server::start(*contender, plan.people);
+                    runs.push((self.measure)(&server, plan));
+                }
+            }
+        }
+        let others = load.percent();
+        for (index, figure) in self.figures.iter().enumerate() {
+            let medians = results
+                .each_ref()
+                .map(|(_, runs)| table::median(runs.iter().map(|run| run[index])));
+            table::row(figure.name, medians, figure.target, others);
+        }
+    }
 }
 
 /// Whether a command can be run at all.

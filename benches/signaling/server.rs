@@ -5,14 +5,13 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 
-use futures_util::{SinkExt, StreamExt};
 use parlor::config::Auth;
 use parlor::secret::Secret;
 use parlor::storage::{JoinGrant, NewRoom, Store};
 use parlor::token::{Claims, Tokens};
 use tempfile::TempDir;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 const SECRET: &str = "a secret of the benches, thirty-two bytes and more";
 /// People in a room.
@@ -22,14 +21,17 @@ pub(crate) const ROOM: usize = 8;
 pub(crate) enum Contender {
     /// Returns every message to its sender.
     Floor,
-    Parlor,
+    /// parlor with plain clients.
+    Plain,
+    /// parlor with `parlor.v1` clients.
+    Extended,
 }
 
 /// A running server.
 pub(crate) struct Server {
     child: Child,
     pub address: SocketAddr,
-    contender: Contender,
+    pub contender: Contender,
     tokens: Tokens,
     _data_dir: TempDir,
 }
@@ -38,8 +40,9 @@ pub(crate) struct Server {
 pub(crate) struct Person {
     /// Of the request that opens their WebSocket.
     pub path: String,
-    /// The message that they send again and again.
-    pub message: String,
+    user: String,
+    neighbour: String,
+    room: String,
 }
 
 /// A command on one core, where that can be arranged.
@@ -54,24 +57,24 @@ pub(crate) fn on_core(core: usize, program: &Path) -> Command {
 }
 
 impl Server {
-    pub(crate) fn start(contender: Contender, people: usize) -> Server {
+    pub(crate) fn start(contender: Contender, people: usize) -> Rc<Server> {
         let data_dir = TempDir::new().expect("a temporary directory");
         let mut command = match contender {
             Contender::Floor => floor(),
-            Contender::Parlor => parlor(data_dir.path(), people),
+            Contender::Plain | Contender::Extended => parlor(data_dir.path(), people),
         };
         let mut child = command.stderr(Stdio::piped()).spawn().expect("a server");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let address = lines.by_ref().find_map(|line| address_in(&line.ok()?));
         // Nobody may find the pipe full.
         std::thread::spawn(move || lines.for_each(drop));
-        Server {
+        Rc::new(Server {
             child,
             address: address.expect("the server says where it listens"),
             contender,
             tokens: Tokens::new(&Auth::default(), &Secret::new(SECRET)),
             _data_dir: data_dir,
-        }
+        })
     }
 
     /// Nanoseconds of all threads on a core so far.
@@ -105,17 +108,34 @@ impl Server {
         let room = room(number);
         let neighbour = match self.contender {
             Contender::Floor => number,
-            Contender::Parlor => number - number % ROOM + (number + 1) % ROOM,
+            Contender::Plain | Contender::Extended => number - number % ROOM + (number + 1) % ROOM,
         };
         Person {
             path: format!("/api/ws/rooms/{room}?token={}", self.tokens.issue(&claims)),
-            message: format!(
-                r#"{{"type":"ice-candidate","data":{{"candidate":"{}"}},"from":"{}","to":"{}","roomId":"{room}"}}"#,
-                "x".repeat(100),
-                user(number),
-                user(neighbour),
-            ),
+            user: user(number),
+            neighbour: user(neighbour),
+            room,
         }
+    }
+}
+
+impl Person {
+    /// A message of the length of an ICE candidate to the neighbour in the room, with this text in it.
+    pub(crate) fn message(&self, text: &str) -> String {
+        let to = format!(r#""to":"{}","#, self.neighbour);
+        self.candidate(text, &to)
+    }
+
+    /// A message of this length to all others in the room.
+    pub(crate) fn broadcast(&self, bytes: usize) -> String {
+        self.candidate(&"x".repeat(bytes), "")
+    }
+
+    fn candidate(&self, text: &str, to: &str) -> String {
+        format!(
+            r#"{{"type":"ice-candidate","data":{{"candidate":"{text:x<100}"}},"from":"{}",{to}"roomId":"{}"}}"#,
+            self.user, self.room,
+        )
     }
 }
 
@@ -202,41 +222,4 @@ fn address_in(line: &str) -> Option<SocketAddr> {
     let event: serde_json::Value = serde_json::from_str(line).ok()?;
     let fields = &event["fields"];
     (fields["what"] == "http").then(|| fields["address"].as_str()?.parse().ok())?
-}
-
-/// The floor: what a WebSocket server costs that does nothing else.
-pub(crate) fn echo() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        let any = "127.0.0.1:0".parse().expect("an address");
-        socket.bind(any).expect("a port");
-        let listener = socket.listen(4096).expect("a listener");
-        let address = listener.local_addr().expect("an address").to_string();
-        let line = serde_json::json!({"fields": {"what": "http", "address": address}});
-        eprintln!("{line}");
-        loop {
-            let (stream, _) = listener.accept().await.expect("a connection");
-            let _ = stream.set_nodelay(true);
-            tokio::spawn(echo_one(stream));
-        }
-    });
-}
-
-async fn echo_one(stream: tokio::net::TcpStream) {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(4096)
-        .write_buffer_size(4096);
-    let accepted = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await;
-    let Ok(mut socket) = accepted else {
-        return;
-    };
-    while let Some(Ok(message)) = socket.next().await {
-        if message.is_text() && socket.send(message).await.is_err() {
-            return;
-        }
-    }
 }
