@@ -2,6 +2,7 @@
 
 use super::app::App;
 use super::auth::{AuthError, RoomAccess};
+use super::hub::RoomHandle;
 use super::role_updates::role;
 use crate::clock;
 use crate::room::{CloseCode, Profile};
@@ -59,21 +60,28 @@ fn profile(access: &RoomAccess) -> Profile {
     }
 }
 
-/// Whether an admitted user may stay, with a token issued at this time.
+/// Checks again that an admitted user may stay, with a token issued at this time, after the connection has entered the
+/// room. A rejection ends the session; a failure of the store leaves a resumed one to the client's next attempt.
 ///
 /// # Errors
 /// The close code; [`CloseCode::ConnectionError`] if the store fails.
-pub async fn check_access(
+pub async fn check_entered(
     app: &App,
+    handle: &mut RoomHandle,
     user: &str,
-    room: &str,
-    issue: Option<Issue>,
+    issue: Issue,
 ) -> Result<(), CloseCode> {
-    let access = read_access(app, user, room, issue).await;
-    access.map_err(|error| close_code(error.into()))?
+    match read_access(app, user, handle.room(), Some(issue)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(code)) => {
+            handle.set_keeps_session(false);
+            Err(code)
+        }
+        Err(error) => Err(close_code(error.into())),
+    }
 }
 
-/// As [`check_access`], but a failure of the store decides nothing.
+/// Whether an admitted user may stay, with a token issued at this time. A failure of the store decides nothing.
 pub(super) async fn read_access(
     app: &App,
     user: &str,
@@ -150,3 +158,6 @@ fn check_entry(status: &RoomStatus<'_>) -> Result<(), CloseCode> {
         _ => Err(CloseCode::NotAParticipant),
     }
 }
+
+#[cfg(test)]
+mod tests;

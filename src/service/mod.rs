@@ -52,7 +52,7 @@ mod settings;
 mod signaling_metrics;
 mod tasks;
 
-pub use admission::{Admitted, admit, check_access, close_code, member};
+pub use admission::{Admitted, admit, check_entered, close_code, member};
 pub use app::App;
 pub use apply::Ended;
 pub use auth::{AuthError, Caller, RoomAccess, room_access, room_access_of};

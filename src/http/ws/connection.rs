@@ -134,9 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             CloseCause::Client => !matches!(self.client_code, NORMAL_CODE | GOING_AWAY_CODE),
             CloseCause::Network => true,
         };
-        if keeps_session {
-            self.handle.keep_session();
-        }
+        self.handle.set_keeps_session(keeps_session);
         (self.socket.into_inner(), cause)
     }
 

@@ -43,7 +43,7 @@ use super::write_timeout::WriteTimeout;
 use crate::ingress::ConnectionPermit;
 use crate::ingress::Stream;
 use crate::room::{CloseCode, Greeting};
-use crate::service::{Admitted, App, Entrance, Outbox, RoomHandle, check_access, close_code};
+use crate::service::{Admitted, App, Entrance, Outbox, RoomHandle, check_entered, close_code};
 
 pub(in crate::http) use tunnel::accept_tunnels;
 
@@ -199,7 +199,7 @@ impl Session {
         self.app.learn_relay(&self.room);
         if self.app.hub.epoch() != self.epoch {
             // Access has changed since the verdict, possibly for this user.
-            check_access(&self.app, &user, &self.room, Some(issue)).await?;
+            check_entered(&self.app, &mut handle, &user, issue).await?;
         }
         Ok((outbox, handle, ending))
     }

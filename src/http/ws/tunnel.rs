@@ -17,7 +17,7 @@ use crate::http::State;
 use crate::ingress::{ConnectionPermit, Stream};
 use crate::room::{CloseCode, NodeId};
 use crate::service::{
-    self, App, IncomingTunnel, NoAnswer, TunnelRequest, TunnelStream, check_access, room_access_of,
+    self, App, IncomingTunnel, NoAnswer, TunnelRequest, TunnelStream, check_entered, room_access_of,
 };
 use crate::token::Claims;
 use crate::url::Host;
@@ -186,10 +186,10 @@ async fn resume(state: &Arc<State>, request: &TunnelRequest) -> Option<Entered> 
     let admitted = service::admit(app, &access, &request.room).ok()?;
     let outbox = session_outbox(app, &admitted);
     let (room, token) = (&request.room, &request.session);
-    let handle = resumption::resume(app, room, &admitted, token, request.seq, &outbox)?;
+    let mut handle = resumption::resume(app, room, &admitted, token, request.seq, &outbox)?;
     if app.hub.epoch() != epoch {
         // Access has changed since the verdict, possibly for this user.
-        let checked = check_access(app, &admitted.user, room, Some(admitted.issue)).await;
+        let checked = check_entered(app, &mut handle, &admitted.user, admitted.issue).await;
         checked.ok()?;
     }
     let ending = extended_ending(state, &handle, &admitted.user, host, claims);

@@ -23,9 +23,10 @@ impl RoomHandle {
         self.closed_by_client = true;
     }
 
-    /// Records that the session, if there is one, outlives the connection.
-    pub fn keep_session(&mut self) {
-        self.keeps_session = true;
+    /// Records whether the session, if there is one, outlives the connection. Otherwise a resumed session does, and a
+    /// new one, whose client does not know it yet, does not.
+    pub fn set_keeps_session(&mut self, keeps_session: bool) {
+        self.keeps_session = keeps_session;
     }
 
     pub(super) fn departure(&self) -> Departure {

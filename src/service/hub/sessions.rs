@@ -44,7 +44,7 @@ impl Hub {
             connection,
             closed_by_client: false,
             session: Some(outbox.clone()),
-            keeps_session: false,
+            keeps_session: true,
             entered: None,
         })
     }

@@ -59,7 +59,7 @@ impl Client {
             seq,
             ..
         } = self;
-        handle.keep_session();
+        handle.set_keeps_session(true);
         Known { user, token, seq }
     }
 
