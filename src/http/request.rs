@@ -32,7 +32,8 @@ pub struct Request {
     pub(super) connection_span: Span,
     span: Span,
     parts: Parts,
-    body: Incoming,
+    /// Until it is read.
+    body: Option<Incoming>,
     params: Vec<(String, String)>,
 }
 
@@ -61,7 +62,7 @@ impl Request {
             connection_span: context.connection_span,
             span,
             parts,
-            body,
+            body: Some(body),
             params,
         }
     }
@@ -124,13 +125,17 @@ impl Request {
         self.parts.extensions.remove()
     }
 
-    /// Returns the whole body.
+    /// Returns the whole body; an empty one after the first call. The client may take a long time to send it, so what a
+    /// handler has checked before may have changed.
     ///
     /// # Errors
     /// 413 above `http.max_body`; 400 if the client closes early.
-    pub async fn body(self) -> Result<Bytes, Error> {
+    pub async fn body(&mut self) -> Result<Bytes, Error> {
         let limit = self.app.settings().config.http.max_body;
-        match Limited::new(self.body, limit).collect().await {
+        let Some(body) = self.body.take() else {
+            return Ok(Bytes::new());
+        };
+        match Limited::new(body, limit).collect().await {
             Ok(collected) => Ok(collected.to_bytes()),
             Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(Error::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -145,7 +150,7 @@ impl Request {
     ///
     /// # Errors
     /// Those of [`Request::body`]; 400 if the body is no such JSON object.
-    pub async fn json<T: DeserializeOwned>(self, wanted: &str) -> Result<T, Error> {
+    pub async fn json<T: DeserializeOwned>(&mut self, wanted: &str) -> Result<T, Error> {
         let body = self.body().await?;
         read_object(&body, wanted)?.ok_or_else(|| not_an_object(wanted))
     }

@@ -30,7 +30,7 @@ pub(super) async fn sign_in_guest(request: Request) -> Result<Response, Error> {
     login::counted(&app, "invite", redeem(request).await)
 }
 
-async fn redeem(request: Request) -> Result<Response, Error> {
+async fn redeem(mut request: Request) -> Result<Response, Error> {
     reject_while_draining(&request.app)?;
     let now = clock::now();
     let client = request.client_info.address;

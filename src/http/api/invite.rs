@@ -33,8 +33,8 @@ fn default_ttl() -> Duration {
     DEFAULT_TTL
 }
 
-pub(super) async fn create(request: Request) -> Result<Response, Error> {
-    let (caller, room) = managed(&request).await?;
+pub(super) async fn create(mut request: Request) -> Result<Response, Error> {
+    let (caller, _) = managed(&request).await?;
     require_json(&request)?;
     let now = clock::now().mono;
     if !request.state.limits.inviters.take(&caller.user.id, now) {
@@ -43,6 +43,8 @@ pub(super) async fn create(request: Request) -> Result<Response, Error> {
     let app = request.app.clone();
     let base = base_url(&request);
     let body: Body = request.json(BODY_FORMAT).await?;
+    // Again: the body may have come slowly.
+    let (caller, room) = managed(&request).await?;
     if !(MIN_TTL..=config::duration::MAX_DURATION).contains(&body.ttl) {
         let days = config::duration::MAX_DURATION.as_secs() / (24 * 3600);
         let detail = format!("`ttl` must be from one second to {days} days");

@@ -163,7 +163,7 @@ fn wrong() -> Error {
 }
 
 /// JSON, or a form as HTML sends it.
-async fn body(request: Request) -> Result<Body, Error> {
+async fn body(mut request: Request) -> Result<Body, Error> {
     const WANTED: &str = "with `username` and `password`";
     if is_json(&request) {
         return request.json(WANTED).await;

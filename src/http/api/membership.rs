@@ -33,14 +33,17 @@ struct JoinBody {
     invite: Option<String>,
 }
 
-pub(super) async fn join(request: Request) -> Result<Response, Error> {
+pub(super) async fn join(mut request: Request) -> Result<Response, Error> {
     reject_while_draining(&request.app)?;
     let id = request.param("room").to_owned();
-    let caller = request.caller().await?;
-    require_scope(&caller, &id)?;
+    require_scope(&request.caller().await?, &id)?;
     let host = ice::host(&request)?;
+    // A bad body is rejected, even if the caller needs no invite.
+    let invite = invite(&mut request).await?;
+    // Again: the body may have come slowly.
+    let caller = request.caller().await?;
+    let grant = grant(invite, &caller, &id);
     let app = request.app.clone();
-    let grant = grant(request, &caller, &id).await?;
     let (joining, user) = (app.clone(), caller.user.id.clone());
     let work = async move { joining.join(&user, &id, grant).await };
     let Joined { room, generation } = run_detached(work).await??;
@@ -63,20 +66,18 @@ pub(super) async fn join(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-async fn grant(request: Request, caller: &Caller, room: &str) -> Result<JoinGrant, Error> {
-    // A bad body is rejected, even if the caller needs no invite.
-    let invite = invite(request).await?;
-    Ok(match invite {
+fn grant(invite: Option<String>, caller: &Caller, room: &str) -> JoinGrant {
+    match invite {
         _ if caller.user.admin => JoinGrant::Admin,
         _ if caller.claims.lists_room(room) => JoinGrant::Token,
         Some(invite) => JoinGrant::Invite(invite),
         None => JoinGrant::None,
-    })
+    }
 }
 
 /// The invite in the body. Existing frontends send other bodies, or none.
-async fn invite(request: Request) -> Result<Option<String>, Error> {
-    if !is_json(&request) {
+async fn invite(request: &mut Request) -> Result<Option<String>, Error> {
+    if !is_json(request) {
         return Ok(None);
     }
     let body = request.body().await?;

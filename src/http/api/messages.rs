@@ -49,7 +49,7 @@ pub(super) async fn read(request: Request) -> Result<Response, Error> {
     ))
 }
 
-pub(super) async fn write(request: Request) -> Result<Response, Error> {
+pub(super) async fn write(mut request: Request) -> Result<Response, Error> {
     let (access, room) = participant_room(&request).await?;
     require_json(&request)?;
     let state = request.state.clone();

@@ -70,12 +70,13 @@ fn deserialize_time<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, 
     Ok(Some(unix))
 }
 
-pub(super) async fn kick(request: Request) -> Result<Response, Error> {
+pub(super) async fn kick(mut request: Request) -> Result<Response, Error> {
+    require_moderator(&request, Act::Kick).await?;
+    let reason = reason(&mut request).await?;
     let (actor, room) = moderator(&request, Act::Kick).await?;
     let user = request.param("user").to_owned();
     let app = request.app.clone();
     let cooldown = app.settings().config.rooms.kick_cooldown;
-    let reason = reason(request).await?;
     let work = async move { app.kick_by(&actor, &room, &user, reason).await };
     let (user, ..) = run_detached(work).await??;
     let answer = value!({
@@ -86,11 +87,12 @@ pub(super) async fn kick(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-pub(super) async fn ban(request: Request) -> Result<Response, Error> {
-    let (actor, room) = moderator(&request, Act::Ban).await?;
+pub(super) async fn ban(mut request: Request) -> Result<Response, Error> {
+    require_moderator(&request, Act::Ban).await?;
     require_json(&request)?;
-    let app = request.app.clone();
     let body: BanBody = request.json(BAN_FORMAT).await?;
+    let (actor, room) = moderator(&request, Act::Ban).await?;
+    let app = request.app.clone();
     let ban = BanRequest {
         user: body.user_id,
         until: body.until,
@@ -126,11 +128,12 @@ fn ban_message(user: &User, banned: &BanOutcome, keep_invite: bool, room: &str) 
     }
 }
 
-pub(super) async fn mute(request: Request) -> Result<Response, Error> {
+pub(super) async fn mute(mut request: Request) -> Result<Response, Error> {
+    require_moderator(&request, Act::Mute).await?;
+    let reason = reason(&mut request).await?;
     let (actor, room) = moderator(&request, Act::Mute).await?;
     let user = request.param("user").to_owned();
     let app = request.app.clone();
-    let reason = reason(request).await?;
     let work = async move { app.mute_by(&actor, &room, &user, reason).await };
     let user = run_detached(work).await??;
     let message = format!("Asked the client of {} to mute", user.display_name);
@@ -138,11 +141,12 @@ pub(super) async fn mute(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::OK, &answer))
 }
 
-pub(super) async fn unban(request: Request) -> Result<Response, Error> {
+pub(super) async fn unban(mut request: Request) -> Result<Response, Error> {
+    require_moderator(&request, Act::Unban).await?;
+    let reason = reason(&mut request).await?;
     let (actor, room) = moderator(&request, Act::Unban).await?;
     let user = request.param("user").to_owned();
     let app = request.app.clone();
-    let reason = reason(request).await?;
     let work = async move { app.unban_by(&actor, &room, &user, reason).await };
     run_detached(work).await??;
     let answer = value!({ "success": true, "message": "The ban has ended" });
@@ -168,12 +172,14 @@ fn ban_json(ban: &Ban) -> Value {
     })
 }
 
-pub(super) async fn set_role(request: Request) -> Result<Response, Error> {
-    let (actor, room) = moderator(&request, Act::SetRole(NewRole::Member)).await?;
+pub(super) async fn set_role(mut request: Request) -> Result<Response, Error> {
+    let act = Act::SetRole(NewRole::Member);
+    require_moderator(&request, act).await?;
     require_json(&request)?;
+    let body: RoleBody = request.json(ROLE_FORMAT).await?;
+    let (actor, room) = moderator(&request, act).await?;
     let user = request.param("user").to_owned();
     let app = request.app.clone();
-    let body: RoleBody = request.json(ROLE_FORMAT).await?;
     let role = match body.role {
         RoleName::Owner => NewRole::Owner,
         RoleName::Moderator => NewRole::Moderator,
@@ -199,10 +205,11 @@ pub(super) async fn unlock(request: Request) -> Result<Response, Error> {
     set_lock(request, false).await
 }
 
-async fn set_lock(request: Request, locked: bool) -> Result<Response, Error> {
+async fn set_lock(mut request: Request, locked: bool) -> Result<Response, Error> {
+    require_moderator(&request, Act::Lock).await?;
+    let reason = reason(&mut request).await?;
     let (actor, room) = moderator(&request, Act::Lock).await?;
     let app = request.app.clone();
-    let reason = reason(request).await?;
     let changing = app.clone();
     let work = async move { changing.lock_by(&actor, &room, locked, reason).await };
     let room = run_detached(work).await??;
@@ -264,10 +271,20 @@ fn actor_in(access: &RoomAccess, id: &str) -> Result<(Actor, Room), Error> {
     Ok((access.actor(&room), room))
 }
 
-/// The caller, if they may do this to somebody in the room, and not too often.
+/// The caller, if they may do this to somebody in the room. A handler with a body calls it after the body: a slow
+/// client may have lost the right meanwhile.
 async fn moderator(request: &Request, act: Act) -> Result<(Actor, Room), Error> {
+    let (actor, room) = actor(request).await?;
+    check_act(actor.standing, act, None)?;
+    Ok((actor, room))
+}
+
+/// Rejects a caller who may not do this to somebody in the room, or does it too often. Before the body: others send
+/// none.
+async fn require_moderator(request: &Request, act: Act) -> Result<(), Error> {
     let id = request.param("room");
-    moderator_in(&request.state, &request.access(id).await?, id, act)
+    let access = request.access(id).await?;
+    moderator_in(&request.state, &access, id, act).map(drop)
 }
 
 /// The caller, if they may do this to somebody in the room, and not too often.
@@ -287,17 +304,17 @@ pub(super) fn moderator_in(
 }
 
 /// The reason in the body, if there is one.
-async fn reason(request: Request) -> Result<Option<String>, Error> {
+async fn reason(request: &mut Request) -> Result<Option<String>, Error> {
     let body: ReasonBody = optional_body(request, REASON_FORMAT).await?;
     Ok(body.reason)
 }
 
 /// The JSON body; the default if there is none.
 async fn optional_body<T: DeserializeOwned + Default>(
-    request: Request,
+    request: &mut Request,
     format: &str,
 ) -> Result<T, Error> {
-    if !is_json(&request) {
+    if !is_json(request) {
         return Ok(T::default());
     }
     let body = request.body().await?;

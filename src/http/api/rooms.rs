@@ -13,7 +13,7 @@ use crate::clock;
 use crate::config::RoomCreators;
 use crate::http::{Error, Request, Response, json};
 use crate::service::Caller;
-use crate::storage::{ChangeError, CreateError, NewRoom, Room, RoomChange, RoomQuery};
+use crate::storage::{ChangeError, CreateError, NewRoom, Room, RoomChange, RoomQuery, User};
 
 /// Rooms on one page.
 const DEFAULT_PAGE_SIZE: u32 = 100;
@@ -87,17 +87,8 @@ fn visible_room_ids(caller: &Caller) -> Option<Vec<String>> {
     }
 }
 
-pub(super) async fn create(request: Request) -> Result<Response, Error> {
-    let Caller { claims, user } = request.caller().await?;
-    let app = request.app.clone();
-    if user.guest.is_some() || claims.rooms.is_some() {
-        return Err(Error::forbidden(
-            "Guests and tokens for certain rooms make no rooms",
-        ));
-    }
-    if app.settings().config.rooms.create == RoomCreators::Admins && !user.admin {
-        return Err(Error::forbidden("Only admins make rooms here"));
-    }
+pub(super) async fn create(mut request: Request) -> Result<Response, Error> {
+    let user = room_creator(&request).await?;
     require_json(&request)?;
     if !request
         .state
@@ -108,6 +99,9 @@ pub(super) async fn create(request: Request) -> Result<Response, Error> {
         return Err(too_many_requests());
     }
     let body: NewBody = request.json(BODY_FORMAT).await?;
+    // Again: the body may have come slowly.
+    let user = room_creator(&request).await?;
+    let app = request.app.clone();
     let new = NewRoom {
         id: None,
         name: body.name,
@@ -119,17 +113,34 @@ pub(super) async fn create(request: Request) -> Result<Response, Error> {
     Ok(json(StatusCode::CREATED, &app.room_object(&room).await))
 }
 
+/// The caller, if they may create rooms.
+async fn room_creator(request: &Request) -> Result<User, Error> {
+    let Caller { claims, user, .. } = request.caller().await?;
+    if user.guest.is_some() || claims.rooms.is_some() {
+        return Err(Error::forbidden(
+            "Guests and tokens for certain rooms make no rooms",
+        ));
+    }
+    let creators = request.app.settings().config.rooms.create;
+    if creators == RoomCreators::Admins && !user.admin {
+        return Err(Error::forbidden("Only admins make rooms here"));
+    }
+    Ok(user)
+}
+
 pub(super) async fn read(request: Request) -> Result<Response, Error> {
     let id = request.param("room");
     let room = open_room(&request.access(id).await?, id)?;
     Ok(json(StatusCode::OK, &request.app.room_object(&room).await))
 }
 
-pub(super) async fn change(request: Request) -> Result<Response, Error> {
-    let (_, room) = managed(&request).await?;
+pub(super) async fn change(mut request: Request) -> Result<Response, Error> {
+    managed(&request).await?;
     require_json(&request)?;
-    let app = request.app.clone();
     let body: ChangeBody = request.json(CHANGE_FORMAT).await?;
+    // Again: the body may have come slowly.
+    let (_, room) = managed(&request).await?;
+    let app = request.app.clone();
     let change = RoomChange {
         name: body.name,
         private: body.private,

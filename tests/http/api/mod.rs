@@ -17,6 +17,7 @@ mod preview;
 mod proxies;
 mod rooms;
 mod signing_out;
+mod slow_bodies;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
