@@ -28,7 +28,8 @@ pub(super) const REVOKED_RETENTION_SECONDS: u64 = 30 * 24 * 3600;
 /// How long an entry of the audit stays.
 pub(super) const AUDIT_RETENTION_SECONDS: u64 = 366 * 24 * 3600;
 
-/// Maximum number of audit entries that a room keeps, the newest ones.
+/// Maximum number of audit entries that a room keeps, the newest ones: so many about messages, and so many others, so
+/// that deletions of messages do not replace bans.
 pub(super) const MAX_AUDIT_ENTRIES: u32 = 10_000;
 
 /// The display name of a deleted user beside their messages.

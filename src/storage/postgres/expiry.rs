@@ -11,6 +11,19 @@ use crate::storage::{EndedMembership, StoreError};
 /// Maximum number of guests that one statement deletes, so that those of a long time do not exceed its timeout.
 const MAX_DELETED_GUESTS: i64 = 1000;
 
+/// Deletes the audit entries from before a time.
+pub(super) const DELETE_OLD_AUDIT: &str = "DELETE FROM room_audit WHERE at < $1";
+
+/// Deletes the oldest audit entries of rooms with too many, by time and number. It reads only rooms with an entry since
+/// then: the others had too many before.
+pub(super) const DELETE_EXCESS_AUDIT: &str = "
+    DELETE FROM room_audit WHERE id = ANY (ARRAY (
+        SELECT entry.id FROM (SELECT DISTINCT room_id FROM room_audit WHERE at >= $1) recent
+        CROSS JOIN LATERAL (
+            SELECT id, row_number() OVER (PARTITION BY action = 'delete-message' ORDER BY id DESC) AS number
+            FROM room_audit WHERE room_id = recent.room_id) entry
+        WHERE entry.number > $2))";
+
 impl Database {
     pub(crate) async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
         let sql = "SELECT p.user_id, p.room_id FROM room_participants p
@@ -45,14 +58,13 @@ impl Database {
             .query_one(LONG_WRITE, sql, parameters, |row| row.try_get(0))
             .await?
         {}
-        let sql = "DELETE FROM room_audit WHERE at < $1 OR id IN (
-                       SELECT id FROM (
-                           SELECT id, row_number() OVER (PARTITION BY room_id ORDER BY id DESC) AS number
-                           FROM room_audit) numbered
-                       WHERE number > $2)";
+        let call = LONG_WRITE.without_doubt();
         let before = time(unix.saturating_sub(AUDIT_RETENTION_SECONDS));
-        let parameters: Parameters<'_> = &[&before, &i64::from(MAX_AUDIT_ENTRIES)];
-        self.query(LONG_WRITE, sql, parameters, |_| Ok(())).await?;
+        self.query(call, DELETE_OLD_AUDIT, &[&before], |_| Ok(()))
+            .await?;
+        let parameters: Parameters<'_> = &[&time(unix), &i64::from(MAX_AUDIT_ENTRIES)];
+        self.query(call, DELETE_EXCESS_AUDIT, parameters, |_| Ok(()))
+            .await?;
         Ok(())
     }
 }

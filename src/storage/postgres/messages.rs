@@ -15,6 +15,17 @@ const HIDDEN: &str = "
             SELECT joined_at FROM room_participants WHERE room_id = $1 AND user_id = $4 AND left_at IS NULL)
         ORDER BY created_at, id LIMIT 1)";
 
+/// Deletes old messages, by time and number. It visits each room by the index `messages_by_time`, and the found messages
+/// by their ids: an array, because the planner joins a subquery with the whole table. Another node may be deleting some
+/// of the messages.
+pub(super) const DELETE_OLD: &str = "
+    DELETE FROM room_messages WHERE id = ANY (ARRAY (
+        SELECT old.id FROM coworking_rooms r CROSS JOIN LATERAL (
+            SELECT id FROM room_messages WHERE room_id = r.id AND created_at < $1
+            ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED) old
+        LIMIT $2))
+    RETURNING id";
+
 impl Database {
     pub(crate) async fn post_message(
         &self,
@@ -149,15 +160,8 @@ impl Database {
 
     pub(crate) async fn delete_old_messages(&self, before: u64) -> Result<bool, StoreError> {
         let call = LONG_WRITE.without_doubt();
-        // Visits each room by the index `messages_by_time`. Another node may be deleting some of the messages.
-        let sql = "DELETE FROM room_messages WHERE id IN (
-                       SELECT old.id FROM coworking_rooms r CROSS JOIN LATERAL (
-                           SELECT id FROM room_messages WHERE room_id = r.id AND created_at < $1
-                           ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED) old
-                       LIMIT $2)
-                   RETURNING id";
         let parameters: Parameters<'_> = &[&time(before), &i64::from(MAX_DELETED_MESSAGES)];
-        let deleted = self.query(call, sql, parameters, |_| Ok(())).await?;
+        let deleted = self.query(call, DELETE_OLD, parameters, |_| Ok(())).await?;
         Ok(deleted.len() >= MAX_DELETED_MESSAGES as usize)
     }
 }

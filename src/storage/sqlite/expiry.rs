@@ -18,6 +18,19 @@ const DELETE_EXPIRED: [&str; 5] = [
        AND NOT EXISTS (SELECT 1 FROM room_messages WHERE user_id = users.id)",
 ];
 
+/// Deletes the oldest audit entries of rooms with too many, by time and number. It reads only rooms with an entry since
+/// then: the others had too many before.
+pub(super) const DELETE_EXCESS_AUDIT: &str = "
+    DELETE FROM room_audit WHERE id IN (
+        SELECT id FROM (
+            SELECT id, row_number() OVER (
+                PARTITION BY room_id, action = 'delete-message' ORDER BY id DESC) AS number
+            FROM room_audit WHERE room_id IN (
+                SELECT room_id FROM (
+                    SELECT DISTINCT room_id FROM room_audit INDEXED BY audit_by_time WHERE at >= ?1) recent
+                WHERE (SELECT count(*) FROM room_audit e WHERE e.room_id = recent.room_id) > ?2))
+        WHERE number > ?2)";
+
 impl Database {
     pub(crate) async fn guest_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
         self.read(move |connection| {
@@ -66,14 +79,8 @@ impl Database {
                 .prepare_cached("DELETE FROM room_audit WHERE at < ?1")?
                 .execute([&audited_before])?;
             connection
-                .prepare_cached(
-                    "DELETE FROM room_audit WHERE id IN (
-                         SELECT id FROM (
-                             SELECT id, row_number() OVER (PARTITION BY room_id ORDER BY id DESC) AS number
-                             FROM room_audit)
-                         WHERE number > ?1)",
-                )?
-                .execute([MAX_AUDIT_ENTRIES])?;
+                .prepare_cached(DELETE_EXCESS_AUDIT)?
+                .execute((&before, MAX_AUDIT_ENTRIES))?;
             Ok(Ok(()))
         })
         .await

@@ -387,7 +387,12 @@ async fn old_audit_entries_are_deleted(fixture: Fixture) {
     fixture.store.delete_expired(NOW + year + 1).await.unwrap();
     assert_eq!(fixture.count("room_audit"), 1);
     fixture.room("other", false, None).await;
-    for (room, count) in [("r", 10_005), ("other", 1)] {
+    // The deletions of messages replace no others.
+    for (room, action, count) in [
+        ("r", "lock", 10_005),
+        ("r", "delete-message", 10_010),
+        ("other", "lock", 1),
+    ] {
         let rows = if fixture.database.is_some() {
             format!("generate_series(1, {count})")
         } else {
@@ -398,12 +403,15 @@ async fn old_audit_entries_are_deleted(fixture: Fixture) {
         };
         fixture.sql(&format!(
             "INSERT INTO room_audit (room_id, at, action)
-             SELECT '{room}', '2999-01-01T00:00:00Z', 'lock' FROM {rows} many"
+             SELECT '{room}', '2999-01-01T00:00:00Z', '{action}' FROM {rows} many"
         ));
     }
     fixture.store.delete_expired(NOW).await.unwrap();
-    assert_eq!(fixture.count("room_audit WHERE room_id = 'r'"), 10_000);
-    assert_eq!(fixture.count("room_audit"), 10_001);
+    for action in ["lock", "delete-message"] {
+        let kept = format!("room_audit WHERE room_id = 'r' AND action = '{action}'");
+        assert_eq!(fixture.count(&kept), 10_000, "{action}");
+    }
+    assert_eq!(fixture.count("room_audit"), 20_001);
     let newest = fixture.number("SELECT max(id) FROM room_audit WHERE room_id = 'r'");
     let kept = fixture.store.audit("r", None, 1).await.unwrap();
     assert_eq!(kept[0].id.unsigned_abs(), newest);

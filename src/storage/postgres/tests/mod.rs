@@ -4,6 +4,7 @@
 mod changes;
 mod faults;
 mod locks;
+mod plan;
 mod probe;
 mod repeats;
 mod schema;

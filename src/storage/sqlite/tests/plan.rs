@@ -1,7 +1,7 @@
 //! Query plans.
 
 use super::*;
-use crate::storage::sqlite::messages;
+use crate::storage::sqlite::{expiry, messages};
 
 #[tokio::test]
 async fn a_list_of_invites_is_limited_and_needs_no_sorting() {
@@ -72,4 +72,18 @@ fn old_messages_and_the_first_one_for_a_newcomer_are_found_by_an_index() {
     let of_messages = |step: &&String| step.starts_with("SCAN") && step.contains("messages");
     let scans: Vec<_> = old.iter().chain(&page).filter(of_messages).collect();
     assert!(scans.is_empty(), "{scans:?}");
+}
+
+#[test]
+fn audit_entries_beyond_the_limit_are_found_without_a_scan_of_all() {
+    let fixture = Fixture::new();
+    let excess = plan(&fixture, expiry::DELETE_EXCESS_AUDIT, ("", 10));
+    assert!(
+        excess
+            .iter()
+            .any(|step| step.contains("INDEX audit_by_time (at>?)")),
+        "{excess:?}"
+    );
+    let is_scan = |step: &String| step.starts_with("SCAN room_audit") || step.starts_with("SCAN e");
+    assert!(!excess.iter().any(is_scan), "{excess:?}");
 }
