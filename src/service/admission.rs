@@ -5,7 +5,7 @@ use super::auth::{AuthError, RoomAccess};
 use super::hub::RoomHandle;
 use super::role_updates::role;
 use crate::clock;
-use crate::room::{CloseCode, Profile};
+use crate::room::{CloseCode, Profile, Role};
 use crate::storage::{Admission, Removal, Room, StoreError, User};
 use crate::token::{Issue, valid_room_id};
 
@@ -19,6 +19,8 @@ pub struct Admitted {
     /// Whether a plain connection outlives the token.
     pub outlives_token: bool,
     pub profile: Box<Profile>,
+    /// Whether the token makes its bearer an admin.
+    pub is_token_admin: bool,
 }
 
 /// Decides whether an authenticated user may connect to `room`.
@@ -47,6 +49,7 @@ pub fn admit(app: &App, access: &RoomAccess, room: &str) -> Result<Admitted, Clo
         token_end: user.limit_expiry(claims.exp),
         outlives_token,
         profile: Box::new(profile(access)),
+        is_token_admin: access.caller.is_token_admin,
     })
 }
 
@@ -72,7 +75,10 @@ pub async fn check_entered(
     issue: Issue,
 ) -> Result<(), CloseCode> {
     match read_access(app, user, handle.room(), Some(issue)).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(role)) => {
+            app.hub.compare_role(handle.room(), user, role);
+            Ok(())
+        }
         Ok(Err(code)) => {
             handle.set_keeps_session(false);
             Err(code)
@@ -81,13 +87,14 @@ pub async fn check_entered(
     }
 }
 
-/// Whether an admitted user may stay, with a token issued at this time. A failure of the store decides nothing.
+/// Whether an admitted user may stay, with a token issued at this time, and in which role by the store. A failure of the
+/// store decides nothing.
 pub(super) async fn read_access(
     app: &App,
     user: &str,
     room: &str,
     issue: Option<Issue>,
-) -> Result<Result<(), CloseCode>, StoreError> {
+) -> Result<Result<Role, CloseCode>, StoreError> {
     let unix = clock::now().unix;
     let admission = app.store.admission(room, user, unix).await?;
     Ok(match &admission.user {
@@ -95,7 +102,8 @@ pub(super) async fn read_access(
         Some(user) if !issue.is_none_or(|issue| user.token_cutoff.accepts(issue)) => {
             Err(CloseCode::AuthenticationFailed)
         }
-        Some(user) if user.is_active(unix) => check_entry(&RoomStatus::from(&admission)),
+        Some(user) if user.is_active(unix) => check_entry(&RoomStatus::from(&admission))
+            .map(|()| role(user, admission.room.as_ref(), admission.moderator)),
         _ => Err(CloseCode::AuthenticationFailed),
     })
 }

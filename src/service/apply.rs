@@ -102,7 +102,7 @@ impl App {
                 .count(),
         };
         if let Event::RoleChanged { room, users } = &event {
-            self.hub.role_changes.add(room, users);
+            self.hub.read_roles(room, users);
         }
         if let Event::Muted { user, room, by } = &event {
             self.hub.mute(room, user, by.as_deref());

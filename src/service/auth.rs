@@ -11,6 +11,8 @@ use crate::token::{Claims, TokenError};
 pub struct Caller {
     pub claims: Claims,
     pub user: User,
+    /// Whether the token makes its bearer an admin. Then `user` is one as well; the store may have another opinion.
+    pub is_token_admin: bool,
 }
 
 impl Caller {
@@ -116,7 +118,8 @@ async fn access(
         None if auth.provision_users => (provision(app, &claims).await?, admission.room),
         None => return Err(AuthError::Unknown),
     };
-    user.admin |= auth.trust_roles && is_foreign_admin(&claims);
+    let is_token_admin = auth.trust_roles && is_foreign_admin(&claims);
+    user.admin |= is_token_admin;
     if user.deleted {
         return Err(AuthError::Deleted);
     }
@@ -130,7 +133,11 @@ async fn access(
         return Err(AuthError::GuestExpired);
     }
     Ok(RoomAccess {
-        caller: Caller { claims, user },
+        caller: Caller {
+            claims,
+            user,
+            is_token_admin,
+        },
         room,
         participant: admission.participant,
         ever_member: admission.ever_member,

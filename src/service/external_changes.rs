@@ -473,12 +473,15 @@ fn all_connections(hub: &Hub, is_of: impl Fn(&str) -> bool) -> Vec<(Arc<str>, Ar
 }
 
 /// Returns the close code if a connected user may no longer be in a room. The store decides: its failure
-/// disconnects nobody.
+/// disconnects nobody. A role that is not the one that the room shows is read again.
 async fn lost_access(app: &App, room: &str, user: &str) -> Result<Option<CloseCode>, StoreError> {
     // `None` for users who are expected back after a restart.
     let issue = app.hub.issue(room, user);
     Ok(match read_access(app, user, room, issue).await? {
-        Ok(()) => None,
+        Ok(role) => {
+            app.hub.compare_role(room, user, role);
+            None
+        }
         // The user may have reconnected with a new token meanwhile.
         Err(CloseCode::AuthenticationFailed) if app.hub.issue(room, user) != issue => None,
         Err(code) => Some(code),

@@ -1,5 +1,6 @@
 //! Changed roles, which `parlor.v1` clients see at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(super) async fn follow(app: Arc<App>, shutdown: CancellationToken) {
     shutdown.run_until_cancelled(work).await;
 }
 
-async fn update(app: &App, room: &str, users: &[String]) -> Result<(), StoreError> {
+async fn update(app: &App, room: &str, users: &BTreeSet<String>) -> Result<(), StoreError> {
     for user in users {
         let admission = app.store.admission(room, user, clock::now().unix).await?;
         if let (Some(account), Some(of)) = (&admission.user, &admission.room) {

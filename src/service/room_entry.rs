@@ -15,7 +15,7 @@ use crate::clock::{self, Now};
 use crate::config::Signaling;
 use crate::rate::Limit;
 use crate::room::{
-    CloseCode, ConnectionId, Effect, Entrant, Greeting, Join, Limits, Profile, Request, Room,
+    CloseCode, ConnectionId, Effect, Entrant, Greeting, Join, Limits, Profile, Request, Role, Room,
 };
 use crate::token::Issue;
 use welcome::Welcome;
@@ -40,6 +40,8 @@ pub(super) struct ConnectionEntry {
     /// The issue time of the connection's token.
     pub issue: Issue,
     pub since: u64,
+    /// Whether the token makes its bearer an admin.
+    is_token_admin: bool,
     outbox: Arc<Outbox>,
     /// Until the roster of several nodes lists the connection.
     entering: Option<Box<Entering>>,
@@ -67,6 +69,8 @@ pub struct Entrance<'a> {
     pub greeting: Option<Greeting>,
     /// The id of the last message that the room's chat had before: such a client gets the later ones.
     pub last_chat_message: i64,
+    /// Whether the token makes its bearer an admin.
+    pub is_token_admin: bool,
 }
 
 impl<'a> Entrance<'a> {
@@ -79,6 +83,7 @@ impl<'a> Entrance<'a> {
             resume: false,
             greeting: None,
             last_chat_message: 0,
+            is_token_admin: false,
         }
     }
 }
@@ -94,6 +99,10 @@ pub struct Resumption<'a> {
     pub seq: u64,
     /// The time for the next resumption after a loss.
     pub within: Duration,
+    /// The role of the user at this connect.
+    pub role: Role,
+    /// Whether the connection's token makes its bearer an admin.
+    pub is_token_admin: bool,
 }
 
 /// A connection, as shown to admins.
@@ -142,6 +151,7 @@ impl RoomEntry {
             resume,
             greeting,
             last_chat_message,
+            is_token_admin,
         } = entrance;
         let entrant = Entrant {
             user,
@@ -160,6 +170,7 @@ impl RoomEntry {
                     user: user.into(),
                     issue,
                     since: now.unix,
+                    is_token_admin,
                     outbox: outbox.clone(),
                     entering: None,
                 };
@@ -194,6 +205,7 @@ impl RoomEntry {
             resume,
             greeting,
             last_chat_message,
+            is_token_admin,
         } = entrance;
         let (sender, entered) = oneshot::channel();
         let entrant = Entrant {
@@ -206,6 +218,7 @@ impl RoomEntry {
             user: user.into(),
             issue,
             since: now.unix,
+            is_token_admin,
             outbox: outbox.clone(),
             entering: Some(Box::new(Entering {
                 entered: sender,
@@ -268,6 +281,21 @@ impl RoomEntry {
             if !requests.is_empty() {
                 link.request(&self.id, requests);
             }
+        }
+    }
+
+    /// Whether a user is connected with a token that makes its bearer an admin.
+    pub(super) fn is_token_admin(&self, user: &str) -> bool {
+        let mut connections = self.connections.values();
+        connections.any(|known| known.is_token_admin && *known.user == *user)
+    }
+
+    /// The role of a user, of which the store knows `stored`.
+    pub(super) fn role_with_token(&self, user: &str, stored: Role) -> Role {
+        if self.is_token_admin(user) {
+            Role::Owner
+        } else {
+            stored
         }
     }
 

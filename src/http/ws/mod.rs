@@ -218,6 +218,7 @@ impl Session {
             resume: self.resume,
             greeting,
             last_chat_message,
+            is_token_admin: admitted.is_token_admin,
         };
         let handle = self.app.hub.join(&self.room, entrance, &outbox)?;
         Ok((outbox, handle))

@@ -35,6 +35,8 @@ pub(super) fn resume(
         token,
         seq,
         within: app.settings().config.signaling.resume_grace,
+        role: admitted.profile.role,
+        is_token_admin: admitted.is_token_admin,
     };
     app.hub.resume(room, &resumption, outbox)
 }

@@ -156,6 +156,16 @@ impl Room {
         })
     }
 
+    /// The role of a user, as the room shows it; `None` if the user is not connected here.
+    pub fn role(&self, user: &str) -> Option<Role> {
+        let connection = self.by_user.get(user)?;
+        self.members
+            .get(connection)?
+            .profile
+            .as_ref()
+            .map(|profile| profile.role)
+    }
+
     /// Records the role of a user, if the user is connected.
     pub fn set_role(&mut self, user: &str, role: Role, effects: &mut Vec<Effect>) {
         let Some(&connection) = self.by_user.get(user) else {

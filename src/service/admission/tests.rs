@@ -1,16 +1,17 @@
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use rusqlite::Connection;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::Signaling;
 use crate::metrics::Metrics;
 use crate::relay::Handle;
 use crate::room::Greeting;
-use crate::service::{Entrance, Hub, Outbox, Resumption, fixture};
-use crate::storage::{JoinGrant, NewRoom, Store};
+use crate::service::{Entrance, Hub, Outbox, Resumption, fixture, role_updates};
+use crate::storage::tests::set_broken;
+use crate::storage::{Cause, JoinGrant, NewRole, NewRoom, RoleChange, Store};
 
 const ISSUE: Issue = Issue::Own { generation: 0 };
 const FILE: &str = "parlor.db";
@@ -50,9 +51,8 @@ impl World {
         }
     }
 
-    fn sql(&self, sql: &str) {
-        let other = Connection::open(self.place.path().join(FILE)).unwrap();
-        other.execute_batch(sql).unwrap();
+    fn set_broken(&self, is_broken: bool) {
+        set_broken(&self.place.path().join(FILE), is_broken);
     }
 
     fn outbox(&self) -> Arc<Outbox> {
@@ -68,8 +68,14 @@ impl World {
             limits: "{}".to_owned(),
             within: self.signaling.resume_grace,
         };
+        let profile = Profile {
+            display_name: "Alice".into(),
+            role: Role::Member,
+            joined_at: 0,
+        };
         let entrance = Entrance {
             greeting: Some(greeting),
+            profile: Some(Box::new(profile)),
             ..Entrance::plain("alice", ISSUE)
         };
         let handle = self.app.hub.join("r", entrance, &outbox).unwrap();
@@ -82,15 +88,21 @@ impl World {
         (handle, token.to_owned())
     }
 
-    /// Resumes the session, before the client has received anything over the new connection.
-    fn resume(&self, token: &str) -> Option<RoomHandle> {
-        let resumption = Resumption {
+    fn resumption<'a>(&self, token: &'a str) -> Resumption<'a> {
+        Resumption {
             user: "alice",
             issue: ISSUE,
             token,
             seq: 0,
             within: self.signaling.resume_grace,
-        };
+            role: Role::Member,
+            is_token_admin: false,
+        }
+    }
+
+    /// Resumes the session, before the client has received anything over the new connection.
+    fn resume(&self, token: &str) -> Option<RoomHandle> {
+        let resumption = self.resumption(token);
         self.app.hub.resume("r", &resumption, &self.outbox())
     }
 
@@ -110,18 +122,19 @@ async fn a_failure_of_the_store_after_a_resume_leaves_the_session_to_the_next_at
     handle.set_keeps_session(true);
     drop(handle);
     let mut handle = world.resume(&token).expect("the session");
-    world.sql("ALTER TABLE users RENAME TO gone");
+    world.set_broken(true);
     assert_eq!(
         world.check(&mut handle).await,
         Err(CloseCode::ConnectionError)
     );
     drop(handle);
     assert!(world.is_connected());
-    world.sql("ALTER TABLE gone RENAME TO users");
+    world.set_broken(false);
     let mut handle = world.resume(&token).expect("the session");
     assert_eq!(world.check(&mut handle).await, Ok(()));
     // A rejection is final.
-    world.sql("UPDATE room_participants SET left_at = '2023-01-01T00:00:00Z'");
+    let now = clock::now().unix;
+    world.app.store.leave("r", "alice", now).await.unwrap();
     assert_eq!(
         world.check(&mut handle).await,
         Err(CloseCode::NotAParticipant)
@@ -131,11 +144,63 @@ async fn a_failure_of_the_store_after_a_resume_leaves_the_session_to_the_next_at
     assert!(world.resume(&token).is_none());
 }
 
+/// A role that changes between the verdict and the entry: nobody was connected when it changed.
+#[tokio::test]
+async fn a_role_that_changes_while_a_user_connects_is_shown_afterwards() {
+    let world = World::new().await;
+    let app = &world.app;
+    let shutdown = CancellationToken::new();
+    let follower = tokio::spawn(role_updates::follow(app.clone(), shutdown.clone()));
+    let epoch = app.hub.epoch();
+    let change = RoleChange {
+        room_id: "r".to_owned(),
+        user_id: "alice".to_owned(),
+        role: NewRole::Moderator,
+        cause: Cause::default(),
+        as_owner: false,
+    };
+    app.set_role(change).await.unwrap();
+    assert_ne!(app.hub.epoch(), epoch, "the entry checks again");
+    let (mut handle, _) = world.enter();
+    let shown = || {
+        app.hub
+            .with_room("r", |entry| entry.room.role("alice"))
+            .flatten()
+    };
+    assert_eq!(shown(), Some(Role::Member));
+    assert_eq!(world.check(&mut handle).await, Ok(()));
+    fixture::eventually(|| shown() == Some(Role::Moderator)).await;
+    shutdown.cancel();
+    follower.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_admin_by_token_stays_the_owner_in_the_room() {
+    let world = World::new().await;
+    let hub = &world.app.hub;
+    let (mut handle, token) = world.enter();
+    handle.set_keeps_session(true);
+    drop(handle);
+    let resumption = Resumption {
+        role: Role::Owner,
+        is_token_admin: true,
+        ..world.resumption(&token)
+    };
+    let _handle = hub.resume("r", &resumption, &world.outbox()).unwrap();
+    assert!(hub.is_token_admin("r", "alice"));
+    // As the store has it.
+    hub.set_role("r", "alice", Role::Moderator);
+    let shown = hub
+        .with_room("r", |entry| entry.room.role("alice"))
+        .flatten();
+    assert_eq!(shown, Some(Role::Owner));
+}
+
 #[tokio::test]
 async fn a_failure_of_the_store_after_a_first_entry_leaves_no_session() {
     let world = World::new().await;
     let (mut handle, _) = world.enter();
-    world.sql("ALTER TABLE users RENAME TO gone");
+    world.set_broken(true);
     assert_eq!(
         world.check(&mut handle).await,
         Err(CloseCode::ConnectionError)

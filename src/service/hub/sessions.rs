@@ -35,7 +35,13 @@ impl Hub {
         }
         let (room, entry) = bucket.get_key_value(room)?;
         let (room, entry) = (room.clone(), entry.clone());
-        let connection = lock(&entry).resume(resumption, outbox, clock::now())?;
+        let mut resumed = lock(&entry);
+        let connection = resumed.resume(resumption, outbox, clock::now())?;
+        let shown = resumed.room.role(resumption.user);
+        drop(resumed);
+        if shown != Some(resumption.role) {
+            self.role_changes.add(&room, &[resumption.user.to_owned()]);
+        }
         self.metrics.connections.inc();
         Some(RoomHandle {
             hub: self.clone(),
@@ -49,11 +55,37 @@ impl Hub {
         })
     }
 
-    /// Records a changed role of a user. Does nothing if the user is not connected.
+    /// Has the roles of these users read from the store, and shown to the room.
+    pub(in crate::service) fn read_roles(&self, room: &str, users: &[String]) {
+        // First: a user who is connecting now, with an earlier role, is checked again after the entry.
+        self.invalidate();
+        self.role_changes.add(room, users);
+    }
+
+    /// Compares a role that was read from the store with the one that the room shows, and has it read again if it is
+    /// another: one task reads and shows all changes, so that an older role never follows a newer one.
+    pub(in crate::service) fn compare_role(&self, room: &str, user: &str, role: Role) {
+        let shown = self.with_room(room, |entry| {
+            let role = entry.role_with_token(user, role);
+            entry.room.role(user).is_none_or(|shown| shown == role)
+        });
+        if shown == Some(false) {
+            self.role_changes.add(room, &[user.to_owned()]);
+        }
+    }
+
+    /// Records a role of a user, as the store has it. Does nothing if the user is not connected.
     pub(in crate::service) fn set_role(&self, room: &str, user: &str, role: Role) {
         self.with_room(room, |entry| {
+            let role = entry.role_with_token(user, role);
             entry.room.set_role(user, role, &mut entry.effects);
         });
+    }
+
+    /// Whether a user is connected to a room with a token that makes its bearer an admin.
+    pub(in crate::service) fn is_token_admin(&self, room: &str, user: &str) -> bool {
+        self.with_room(room, |entry| entry.is_token_admin(user))
+            .unwrap_or(false)
     }
 
     /// Keeps the session of a connection that ends, or leaves it to the connection that resumed it. Returns false if

@@ -168,6 +168,27 @@ impl App {
         Ok(self.store.audit(&room.id, before, limit).await?)
     }
 
+    /// Reads a user's relation to a room, and the position by which the rules protect the user; `None` if there is no
+    /// such user or room. An admin by token, whom the store does not know, is one while connected to the room here.
+    pub(in crate::service) async fn standing(
+        &self,
+        room: &str,
+        user: &str,
+    ) -> Result<(Admission, Option<Standing>), StoreError> {
+        let admission = self.store.admission(room, user, clock::now().unix).await?;
+        let trusts_roles = self.settings().config.auth.trust_roles;
+        let is_token_admin = trusts_roles && self.hub.is_token_admin(room, user);
+        let known = admission.user.as_ref().zip(admission.room.as_ref());
+        let standing = known.map(|(user, room)| {
+            if is_token_admin {
+                Standing::Admin
+            } else {
+                Standing::of(user, room, admission.moderator)
+            }
+        });
+        Ok((admission, standing))
+    }
+
     /// Checks the rules, without the target first: who may not act learns nothing of others. Returns the target.
     async fn target(
         &self,
@@ -177,19 +198,18 @@ impl App {
         user: &str,
     ) -> Result<User, ModerationError> {
         check_act(actor.standing, act, None)?;
-        let admission = self
-            .store
-            .admission(&room.id, user, clock::now().unix)
-            .await?;
+        let (admission, standing) = self.standing(&room.id, user).await?;
         let is_known = match act {
             Act::Ban => admission.ever_member || is_guest_of(&admission, room),
             _ => admission.participant,
         };
-        let moderator = admission.moderator;
+        // The owner may have changed since the actor's request began.
+        let owner = admission.room.and_then(|room| room.owner_id);
         let target = admission.user.filter(|user| !user.deleted);
-        let target = target.ok_or(ModerationError::NoSuchParticipant)?;
-        let standing = Standing::of(&target, room, moderator);
-        let has_role = moderator || room.owner_id.as_ref() == Some(&target.id);
+        let (target, standing) = target
+            .zip(standing)
+            .ok_or(ModerationError::NoSuchParticipant)?;
+        let has_role = admission.moderator || owner.as_ref() == Some(&target.id);
         if !is_known && !has_role {
             return Err(ModerationError::NoSuchParticipant);
         }

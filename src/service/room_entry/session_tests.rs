@@ -15,7 +15,7 @@ use self::steps::{Step, USERS, step};
 use super::{Entrance, Resumption, RoomEntry};
 use crate::clock::{Mono, Now};
 use crate::room::{
-    CloseCode, ConnectionId, Departure, Greeting, Input, Limits, Outcome, Room, Session,
+    CloseCode, ConnectionId, Departure, Greeting, Input, Limits, Outcome, Role, Room, Session,
 };
 use crate::service::outbox::Outbox;
 use crate::service::resume_memory::ResumeMemory;
@@ -213,6 +213,8 @@ impl Simulation {
             token: &token,
             seq,
             within: GRACE,
+            role: Role::Member,
+            is_token_admin: false,
         };
         let connection = self.entry.resume(&resumption, &outbox, self.now)?;
         self.resumed += 1;

@@ -35,6 +35,7 @@ impl RoomEntry {
         known.outbox = outbox.clone();
         known.issue = resumption.issue;
         known.since = now.unix;
+        known.is_token_admin = resumption.is_token_admin;
         let next = random_secret();
         let token = ResumeToken {
             connection,

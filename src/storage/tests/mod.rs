@@ -44,6 +44,7 @@ mod waits;
 #[path = "../../../tests/support/postgres.rs"]
 pub(crate) mod server;
 
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -224,6 +225,18 @@ impl Fixture {
         let members = self.store.participants(room, NOW).await.unwrap();
         members.into_iter().map(|member| member.user_id).collect()
     }
+}
+
+/// Makes reads of users from a file of SQLite fail, or succeed again.
+pub(crate) fn set_broken(file: &Path, is_broken: bool) {
+    let (from, to) = if is_broken {
+        ("users", "broken")
+    } else {
+        ("broken", "users")
+    };
+    let other = Connection::open(file).unwrap();
+    let sql = format!("ALTER TABLE {from} RENAME TO {to}");
+    other.execute_batch(&sql).unwrap();
 }
 
 /// Connects as a process of parlor.

@@ -18,6 +18,7 @@ mod proxies;
 mod rooms;
 mod signing_out;
 mod slow_bodies;
+mod token_admins;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

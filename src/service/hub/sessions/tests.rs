@@ -110,6 +110,8 @@ impl Known {
             token: &self.token,
             seq: self.seq,
             within: GRACE,
+            role: Role::Member,
+            is_token_admin: false,
         };
         let handle = hub.resume("lobby", &resumption, &outbox);
         let mut client = Client {

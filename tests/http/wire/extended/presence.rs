@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::frame;
-use crate::wire::world::{LOBBY, World, offer};
+use crate::wire::world::{Client, LOBBY, World, offer};
 
 fn update(data: &Value) -> Value {
     frame("update", None, data)
@@ -104,4 +104,31 @@ fn a_changed_role_is_seen_at_once() {
     let (_bob, welcome) = world.enter_extended(LOBBY, "bob");
     assert_eq!(welcome["participants"][1]["role"], "moderator");
     assert_eq!(plain.read()["from"], "bob");
+}
+
+#[test]
+fn a_role_that_another_process_changes_is_seen() {
+    let world = World::start();
+    let (mut alice, _) = world.enter_extended(LOBBY, "alice");
+    let (_bob, _) = world.enter_extended(LOBBY, "bob");
+    assert_eq!(alice.read()["data"]["participant"]["role"], "member");
+    let role = |alice: &mut Client| {
+        let updated = alice.read();
+        assert_eq!(updated["type"], "participant-updated");
+        assert_eq!(updated["data"]["userId"], "bob");
+        updated["data"]["role"].clone()
+    };
+    world.write_outside(
+        "INSERT INTO room_moderators (room_id, user_id, created_at)
+         VALUES ('lobby', 'bob', '2026-01-01T00:00:00Z')",
+    );
+    assert_eq!(role(&mut alice), "moderator");
+    world.write_outside("UPDATE users SET is_admin = (1 = 1) WHERE id = 'bob'");
+    assert_eq!(role(&mut alice), "owner");
+    world.write_outside("UPDATE users SET is_admin = (1 = 0) WHERE id = 'bob'");
+    assert_eq!(role(&mut alice), "moderator");
+    world.write_outside("DELETE FROM room_moderators WHERE user_id = 'bob'");
+    assert_eq!(role(&mut alice), "member");
+    world.write_outside("UPDATE coworking_rooms SET owner_id = 'bob' WHERE id = 'lobby'");
+    assert_eq!(role(&mut alice), "owner");
 }
