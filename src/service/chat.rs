@@ -5,6 +5,7 @@ use super::auth::RoomAccess;
 use super::moderation::rules::{Act, Refusal, Standing, check_act};
 use crate::bus::Event;
 use crate::clock;
+use crate::rate::KeyedLimiter;
 use crate::storage::{Cause, Message, MessageError, NewMessage, Room, StoreError, User};
 
 /// The reason why a message was not deleted.
@@ -17,6 +18,8 @@ pub enum DeleteMessageError {
     /// The message is of another user.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("the caller has moderated too often; try again later")]
+    TooMany,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -50,22 +53,24 @@ impl App {
 
     /// Deletes a message of a room that the caller can see. A participant deletes their own messages; moderators those
     /// of members and guests, the owner and admins every one, also without being participants. The audit has the
-    /// deletion of another user's message.
+    /// deletion of another user's message, which counts towards the `moderators` limit.
     ///
     /// # Errors
     /// In this order: `NotAMember` before anything about the message, `NoSuchMessage` (also of a message that the
-    /// caller cannot read), `Refused`.
+    /// caller cannot read), `Refused`, `TooMany`.
     pub async fn delete_message(
         &self,
         access: &RoomAccess,
         room: &Room,
         message: i64,
+        moderators: &KeyedLimiter,
     ) -> Result<(), DeleteMessageError> {
         let actor = access.actor(room);
         if !access.participant && actor.standing < Standing::Moderator {
             return Err(DeleteMessageError::NotAMember);
         }
-        let unix = clock::now().unix;
+        let now = clock::now();
+        let unix = now.unix;
         let newcomer = self.newcomer(&access.caller.user);
         let author = self.store.message_author(&room.id, newcomer, message);
         let author = author.await?.ok_or(DeleteMessageError::NoSuchMessage)?;
@@ -73,11 +78,12 @@ impl App {
             self.delete(&room.id, message, None, unix).await?;
             return Ok(());
         }
-        let known = self.store.admission(&room.id, &author, unix).await?;
-        let target = known
-            .user
-            .map(|user| (Standing::of(&user, room, known.moderator), false));
+        let (_, standing) = self.standing(&room.id, &author).await?;
+        let target = standing.map(|standing| (standing, false));
         check_act(actor.standing, Act::DeleteMessage, target)?;
+        if !moderators.take(&actor.user, now.mono) {
+            return Err(DeleteMessageError::TooMany);
+        }
         let cause = Some(Cause::of_user(&actor.user));
         self.delete(&room.id, message, cause, unix).await?;
         tracing::info!(

@@ -12,7 +12,7 @@ use super::membership::run_detached;
 use super::parameters::{page_size, require_json};
 use crate::clock;
 use crate::http::{Error, Request, Response, State, json};
-use crate::service::{App, DeleteMessageError, Refusal, RoomAccess};
+use crate::service::{DeleteMessageError, Refusal, RoomAccess};
 use crate::storage::{MAX_MESSAGE_CHARS, Message, MessageError, NewMessage, Room, utc};
 
 /// Messages on one page.
@@ -103,14 +103,14 @@ pub(super) async fn delete(request: Request) -> Result<Response, Error> {
     let access = request.access(id).await?;
     // Ids begin at 1: text that is not a number names no message.
     let message = request.param("message").parse().unwrap_or(0);
-    delete_by(&request.app, access, id, message).await?;
+    delete_by(&request.state, access, id, message).await?;
     let answer = value!({ "success": true, "message": "Message deleted" });
     Ok(json(StatusCode::OK, &answer))
 }
 
 /// Deletes a message of the room, as `DELETE …/messages/{message}` does.
 pub(in crate::http) async fn delete_by(
-    app: &Arc<App>,
+    state: &Arc<State>,
     access: RoomAccess,
     id: &str,
     message: i64,
@@ -120,8 +120,14 @@ pub(in crate::http) async fn delete_by(
         return Err(room_closed());
     }
     require_not_kicked(&access)?;
-    let app = app.clone();
-    let work = async move { app.delete_message(&access, &room, message).await };
+    let state = state.clone();
+    let work = async move {
+        let moderators = &state.limits.moderators;
+        let deleted = state
+            .app
+            .delete_message(&access, &room, message, moderators);
+        deleted.await
+    };
     Ok(run_detached(work).await??)
 }
 
@@ -176,6 +182,7 @@ impl From<DeleteMessageError> for Error {
                 "Only the author, the room's owner, moderators and admins may delete a message",
             ),
             DeleteMessageError::Refused(refusal) => refusal.into(),
+            DeleteMessageError::TooMany => too_many_requests(),
             DeleteMessageError::Store(fault) => fault.into(),
         }
     }

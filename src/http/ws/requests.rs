@@ -80,7 +80,7 @@ impl Requester {
                 api::post_message(state, access, room, content).await?;
             }
             ClientRequest::DeleteChat { id } => {
-                api::delete_message(&state.app, access, room, id).await?;
+                api::delete_message(state, access, room, id).await?;
             }
             ClientRequest::Moderate(request) => {
                 api::moderate(state, &access, room, request).await?;

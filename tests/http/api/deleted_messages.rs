@@ -164,3 +164,42 @@ fn a_moderator_deletes_messages_of_members_and_guests_and_the_audit_has_no_text(
     let expected = [2, 1, 4, 3].map(|index: usize| ids[index].to_string());
     assert_eq!(deletions, expected);
 }
+
+#[test]
+fn a_moderator_deletes_too_many_messages_of_others_and_waits() {
+    let fixture = Fixture::new();
+    let owner = fixture.caller("owner");
+    let room = owner.post_json("/api/rooms", &json!({"name": "Den"})).ok();
+    let room = text(&room["id"]);
+    owner.post(&format!("/api/rooms/{room}/join")).ok();
+    let member = fixture.user("member");
+    fixture
+        .bearer(&member)
+        .post(&format!("/api/rooms/{room}/join"))
+        .ok();
+    let own = write(&owner, &room, "own").ok()["id"].clone();
+    let row = format!("('{room}', '{member}', 'text', '2026-01-01T00:00:00Z')");
+    let rows = vec![row; 60].join(", ");
+    fixture.sql(&format!(
+        "INSERT INTO room_messages (room_id, user_id, content, created_at) VALUES {rows}"
+    ));
+    let page = owner
+        .get(&format!("/api/rooms/{room}/messages?limit=100"))
+        .ok();
+    let ids: Vec<Value> = page["messages"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|message| message["id"] != own)
+        .map(|message| message["id"].clone())
+        .collect();
+    assert_eq!(ids.len(), 60);
+    let answers = ids.iter().map(|id| delete(&owner, &room, id));
+    let limited = answers.into_iter().find(|answer| answer.status == 429);
+    assert_eq!(
+        refused(&limited.expect("a limit")),
+        is(429, "too-many-requests")
+    );
+    // Everybody deletes what they wrote.
+    delete(&owner, &room, &own).ok();
+}
