@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::DropReason;
 use super::envelope_fields::EnvelopeFields;
 use super::moderation_request::ModerationRequest;
+use crate::secret::Secret;
 
 /// A request of a client. The caller of the room carries it out, and passes the answer to
 /// [`Room::answer`](super::Room::answer).
@@ -19,6 +20,10 @@ pub enum ClientRequest {
         id: i64,
     },
     Moderate(ModerationRequest),
+    /// Replaces the token of the session.
+    Token {
+        token: Secret,
+    },
 }
 
 /// The reason why a request was not carried out, for the `error` frame.
@@ -39,6 +44,11 @@ struct DeleteChatData {
     id: i64,
 }
 
+#[derive(Deserialize)]
+struct TokenData {
+    token: Secret,
+}
+
 impl ClientRequest {
     /// Parses the frame of a request; `None` if its `type` is not that of one.
     pub(super) fn parse(
@@ -52,6 +62,7 @@ impl ClientRequest {
             "chat-delete" => parse_data(fields, |DeleteChatData { id }| {
                 ClientRequest::DeleteChat { id }
             }),
+            "token" => parse_data(fields, |TokenData { token }| ClientRequest::Token { token }),
             _ => return moderation(word, fields),
         })
     }

@@ -148,7 +148,7 @@ async fn access(
 }
 
 /// Whether another issuer grants the role. In parlor's own tokens, the role is a copy from the store.
-fn is_foreign_admin(claims: &Claims) -> bool {
+pub(super) fn is_foreign_admin(claims: &Claims) -> bool {
     !claims.own && claims.role.as_deref() == Some("admin")
 }
 

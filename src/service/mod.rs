@@ -51,6 +51,7 @@ mod session_settings;
 mod settings;
 mod signaling_metrics;
 mod tasks;
+mod token_renewal;
 
 pub use admission::{Admitted, admit, check_entered, close_code, member};
 pub use app::App;
@@ -82,3 +83,4 @@ pub use room_entry::{ConnectionInfo, Entrance, Resumption, limits};
 pub use room_object::room_json;
 pub use settings::{LiveSettings, Settings};
 pub use tasks::run_background_tasks;
+pub use token_renewal::{TokenRefusal, check_successor, replace_token};

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::admission::Admitted;
 use super::room_entry::{RoomEntry, lock};
 use crate::room::{ConnectionId, Rejection};
 
@@ -26,6 +27,12 @@ impl PendingAnswer {
             connection,
             is_answered: false,
         }
+    }
+
+    /// Has the connection of the session use another token of its user from now on. Returns whether the user was an admin
+    /// by the earlier token alone.
+    pub(super) fn replace_token(&self, admitted: &Admitted) -> bool {
+        lock(&self.entry).replace_token(self.connection, admitted)
     }
 
     /// Sends the answer.

@@ -62,7 +62,7 @@ pub(super) fn invite_revoked() -> Error {
     )
 }
 
-pub(super) fn not_a_participant() -> Error {
+pub(in crate::http) fn not_a_participant() -> Error {
     Error::new(
         StatusCode::FORBIDDEN,
         "not-a-participant",

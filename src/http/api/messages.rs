@@ -140,7 +140,7 @@ async fn participant_room(request: &Request) -> Result<(RoomAccess, Room), Error
 }
 
 /// The open room, if the caller participates in it.
-fn participated(access: &RoomAccess, id: &str) -> Result<Room, Error> {
+pub(in crate::http) fn participated(access: &RoomAccess, id: &str) -> Result<Room, Error> {
     let room = open_room(access, id)?;
     if access.participant {
         Ok(room)

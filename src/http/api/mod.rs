@@ -22,8 +22,11 @@ mod rooms;
 
 use hyper::Method;
 
+pub(super) use self::errors::not_a_participant;
 pub(super) use self::ice::{BoundTo, Offer, host as ice_host};
-pub(super) use self::messages::{delete_by as delete_message, post as post_message};
+pub(super) use self::messages::{
+    delete_by as delete_message, participated as require_participant, post as post_message,
+};
 pub(super) use self::moderation_frames::moderate;
 use super::route::Route;
 

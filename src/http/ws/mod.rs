@@ -16,6 +16,7 @@ mod heartbeat;
 mod renewal;
 mod requests;
 mod resumption;
+mod token;
 mod tunnel;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Requests of a `parlor.v1` connection that concern the store: they have the checks, limits and errors of the HTTP
 //! API.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Instrument as _;
 
@@ -9,7 +9,7 @@ use crate::http::State;
 use crate::http::api;
 use crate::http::error::Error;
 use crate::room::{ClientRequest, Rejection};
-use crate::service::{PendingAnswer, RoomAccess, RoomHandle, room_access_of};
+use crate::service::{AuthError, PendingAnswer, RoomAccess, RoomHandle, room_access_of};
 use crate::token::Claims;
 
 /// Carries out the requests of a connection, one at a time.
@@ -21,10 +21,11 @@ pub(super) struct Requests {
 
 /// The caller of requests.
 #[derive(Clone)]
-struct Requester {
-    state: Arc<State>,
-    room: Arc<str>,
-    claims: Arc<Claims>,
+pub(super) struct Requester {
+    pub state: Arc<State>,
+    pub room: Arc<str>,
+    /// Of the current token.
+    claims: Arc<Mutex<Claims>>,
 }
 
 impl Requests {
@@ -34,7 +35,7 @@ impl Requests {
             requester: Requester {
                 state: state.clone(),
                 room: room.clone(),
-                claims: Arc::new(claims),
+                claims: Arc::new(Mutex::new(claims)),
             },
             // An earlier connection of the session may have a request without an answer.
             is_waiting: true,
@@ -63,7 +64,7 @@ impl Requests {
 
 impl Requester {
     async fn answer(&self, request: ClientRequest, pending: PendingAnswer) {
-        match self.carry_out(request).await {
+        match self.carry_out(request, &pending).await {
             Ok(()) => pending.answer(Ok(())),
             Err(Error { code, detail, .. }) => pending.answer(Err(Rejection {
                 code,
@@ -72,17 +73,24 @@ impl Requester {
         }
     }
 
-    async fn carry_out(&self, request: ClientRequest) -> Result<(), Error> {
-        let access = self.access().await?;
+    async fn carry_out(
+        &self,
+        request: ClientRequest,
+        pending: &PendingAnswer,
+    ) -> Result<(), Error> {
         let (state, room) = (&self.state, &*self.room);
         match request {
+            ClientRequest::Token { token } => self.renew_token(token.expose(), pending).await?,
             ClientRequest::Chat { content } => {
+                let access = self.access().await?;
                 api::post_message(state, access, room, content).await?;
             }
             ClientRequest::DeleteChat { id } => {
+                let access = self.access().await?;
                 api::delete_message(state, access, room, id).await?;
             }
             ClientRequest::Moderate(request) => {
+                let access = self.access().await?;
                 api::moderate(state, &access, room, request).await?;
             }
         }
@@ -91,12 +99,24 @@ impl Requester {
 
     /// The caller's relation to the room now.
     async fn access(&self) -> Result<RoomAccess, Error> {
-        let claims = Claims::clone(&self.claims);
-        let access = room_access_of(&self.state.app, claims, &self.room).await;
-        access.map_err(|error| {
-            let auth = &self.state.app.metrics.auth;
-            auth.rejected("websocket", error.code());
-            error.into()
-        })
+        let access = room_access_of(&self.state.app, self.claims(), &self.room).await;
+        access.map_err(|error| self.rejected(error))
+    }
+
+    /// Counts a rejected token.
+    pub(super) fn rejected(&self, error: AuthError) -> Error {
+        let auth = &self.state.app.metrics.auth;
+        auth.rejected("websocket", error.code());
+        error.into()
+    }
+
+    pub(super) fn claims(&self) -> Claims {
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.clone()
+    }
+
+    /// Later requests are made with these claims.
+    pub(super) fn set_claims(&self, claims: Claims) {
+        *self.claims.lock().unwrap_or_else(PoisonError::into_inner) = claims;
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Resumption, RoomEntry};
 use crate::clock::Now;
 use crate::room::{CloseCode, ConnectionId, Rejection, ResumeNotice};
+use crate::service::admission::Admitted;
 use crate::service::outbox::Outbox;
 use crate::service::resume_token::{ResumeToken, random_secret};
 
@@ -81,6 +82,23 @@ impl RoomEntry {
         if let Some(known) = self.connections.get(&connection) {
             known.outbox.wake();
         }
+    }
+
+    /// Records another token of a connection, which decides from now on what ends the connection. Returns whether the
+    /// user was an admin by the earlier token alone. The next one makes nobody an admin.
+    pub(in crate::service) fn replace_token(
+        &mut self,
+        connection: ConnectionId,
+        admitted: &Admitted,
+    ) -> bool {
+        let Some(known) = self.connections.get_mut(&connection) else {
+            return false;
+        };
+        known.issue = admitted.issue;
+        known.outbox.set_token_end(admitted.token_end);
+        let was_admin = known.is_token_admin;
+        known.is_token_admin &= admitted.is_token_admin;
+        was_admin && !known.is_token_admin
     }
 
     /// Whether a connection's frames go to this queue.

@@ -104,7 +104,7 @@ impl Issuer {
 }
 
 /// Signs with a shared secret, independently of the header.
-pub(super) fn sign_by_secret(
+pub(crate) fn sign_by_secret(
     secret: &[u8],
     algorithm: &str,
     header: &Value,

@@ -8,7 +8,8 @@ use crate::support::{Builder, Daemon};
 use parlor::clock;
 use serde_json::{Value, json};
 
-use issuer::{Issuer, claims, encode, sign_by_secret, unsigned};
+pub(crate) use issuer::sign_by_secret;
+use issuer::{Issuer, claims, encode, unsigned};
 
 const SECRET: &str = "a shared secret of at least 32 bytes";
 const OLD: &str = "what it was before: 32 bytes and more";

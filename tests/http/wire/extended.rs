@@ -8,6 +8,7 @@ mod presence;
 mod renewal;
 mod requests;
 mod sessions;
+mod token;
 
 use serde_json::{Value, json};
 
