@@ -13,6 +13,8 @@ use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 
+use parlor::clock;
+
 use crate::support::balancer::Balancer;
 use crate::support::cluster::{Cluster, LONG_LEASE};
 use crate::support::http::Client as Http;
@@ -317,10 +319,15 @@ impl Client {
 
     /// The next text, as it came.
     pub(super) fn read_text(&mut self) -> String {
+        let start = clock::now().mono;
         loop {
             match self.next() {
                 Message::Text(text) => return text.as_str().to_owned(),
-                Message::Ping(_) | Message::Pong(_) => {}
+                // Without a limit the pings of the server would end no wait.
+                Message::Ping(_) | Message::Pong(_) => {
+                    let waited = clock::now().mono.since(start);
+                    assert!(waited < DEADLINE, "no text in {waited:?}");
+                }
                 other => panic!("{other:?} instead of a text"),
             }
         }
