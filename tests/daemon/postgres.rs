@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
-use crate::support::Builder;
 use crate::support::command::Cli;
 use crate::support::http::Client;
 use crate::support::postgres::server;
+use crate::support::{Builder, DEADLINE};
 
 /// The line of a start that waits for a server that does not answer.
 const WAITS_FOR_SERVER: &str = "waiting for the PostgreSQL server";
@@ -18,6 +20,8 @@ pub(crate) const EARLY_STOP: &str = "stopping before the server was ready";
 pub(crate) struct Starting {
     child: Child,
     log: BufReader<ChildStderr>,
+    /// Dropped before the deadline, it keeps the process from being killed.
+    _deadline: mpsc::Sender<()>,
 }
 
 impl Starting {
@@ -34,7 +38,19 @@ impl Starting {
             .spawn()
             .expect("parlor starts");
         let log = BufReader::new(child.stderr.take().expect("a pipe"));
-        Starting { child, log }
+        let (deadline, ended) = mpsc::channel();
+        let process = child.id().to_string();
+        // The end of the log ends every wait.
+        thread::spawn(move || {
+            if ended.recv_timeout(DEADLINE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-KILL", &process]).status();
+            }
+        });
+        Starting {
+            child,
+            log,
+            _deadline: deadline,
+        }
     }
 
     /// Waits for a line that contains `text`, or for the end of the process.
