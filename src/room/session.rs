@@ -20,9 +20,11 @@ pub struct Session {
     kept: VecDeque<Bytes>,
     kept_bytes: usize,
     secret: ResumeSecret,
-    /// The secret by which the session was resumed. It is valid until a frame of the client shows that the client has
-    /// the new one.
-    earlier: Option<ResumeSecret>,
+    /// The secret by which the session was resumed, and the one that it was resumed with before, if that was not
+    /// confirmed. They are valid until a frame of the client shows that the client has the new one.
+    earlier: [Option<ResumeSecret>; 2],
+    /// The secret by which the session was resumed, if a frame of the client has come since.
+    replaced: Option<ResumeSecret>,
 }
 
 impl Session {
@@ -32,7 +34,8 @@ impl Session {
             kept: VecDeque::new(),
             kept_bytes: 0,
             secret,
-            earlier: None,
+            earlier: [None; 2],
+            replaced: None,
         }
     }
 
@@ -100,19 +103,34 @@ impl Session {
 
     /// Whether a token with this secret resumes the session.
     pub fn accepts(&self, secret: &ResumeSecret) -> bool {
-        let earlier = self.earlier.as_ref();
-        is_equal(&self.secret, secret) || earlier.is_some_and(|one| is_equal(one, secret))
+        let mut earlier = self.earlier.iter().flatten();
+        is_equal(&self.secret, secret) || earlier.any(|one| is_equal(one, secret))
     }
 
-    /// Replaces the secret. The `presented` one stays valid until [`Session::confirm`].
+    /// Whether a token with this secret has resumed the session, and is over.
+    pub fn is_replaced(&self, secret: &ResumeSecret) -> bool {
+        let replaced = self.replaced.as_ref();
+        replaced.is_some_and(|one| is_equal(one, secret))
+    }
+
+    /// Whether an earlier secret is still valid.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.earlier[0].is_some()
+    }
+
+    /// Replaces the secret. The `presented` one stays valid until [`Session::confirm`], and so does the current one: the
+    /// client may have it over a connection that this attempt has overtaken.
     pub fn renew(&mut self, presented: ResumeSecret, secret: ResumeSecret) {
-        self.earlier = Some(presented);
+        let current = (presented != self.secret).then_some(self.secret);
+        self.earlier = [Some(presented), current];
         self.secret = secret;
     }
 
     /// Ends the secret before the current one: a frame of the client has come over the resumed connection.
     pub fn confirm(&mut self) {
-        self.earlier = None;
+        if let [Some(presented), _] = std::mem::take(&mut self.earlier) {
+            self.replaced = Some(presented);
+        }
     }
 
     fn first_kept(&self) -> u64 {
@@ -223,9 +241,25 @@ mod tests {
         session.renew([1; 16], [2; 16]);
         assert!(session.accepts(&[1; 16]) && session.accepts(&[2; 16]));
         session.renew([1; 16], [3; 16]);
-        assert!(session.accepts(&[1; 16]) && session.accepts(&[3; 16]));
+        // It may have received the second one after all, over a connection that came later.
+        assert!(
+            [1, 2, 3]
+                .iter()
+                .all(|number| session.accepts(&[*number; 16]))
+        );
+        session.renew([1; 16], [4; 16]);
+        assert!(
+            [1, 3, 4]
+                .iter()
+                .all(|number| session.accepts(&[*number; 16]))
+        );
         assert!(!session.accepts(&[2; 16]));
+        assert!(session.is_unconfirmed() && !session.is_replaced(&[1; 16]));
         session.confirm();
-        assert!(session.accepts(&[3; 16]) && !session.accepts(&[1; 16]));
+        assert!(session.accepts(&[4; 16]) && !session.is_unconfirmed());
+        assert!([1, 3].iter().all(|number| !session.accepts(&[*number; 16])));
+        assert!(session.is_replaced(&[1; 16]) && !session.is_replaced(&[4; 16]));
+        session.confirm();
+        assert!(session.is_replaced(&[1; 16]));
     }
 }

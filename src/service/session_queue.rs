@@ -67,8 +67,12 @@ impl SessionQueue {
         let _ = self.share.set(0);
     }
 
-    /// The time until the client has to acknowledge frames; `None` if there are none.
+    /// The time until the client has to acknowledge frames; `None` if there are none. At once after a resumption: until
+    /// then, an earlier token is valid.
     pub(super) fn acknowledge_within(&self) -> Option<Duration> {
+        if self.session.is_unconfirmed() && self.first.is_none() {
+            return Some(Duration::ZERO);
+        }
         match self.session.kept_bytes() {
             0 => None,
             few if few < self.buffer_bytes / 2 => Some(ACKNOWLEDGE_INTERVAL),

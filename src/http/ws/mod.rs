@@ -3,6 +3,7 @@
 //! The upgrade is always completed, and a rejection is a close frame after it, because a browser shows
 //! its page no other response.
 
+mod abandoned;
 mod authentication;
 mod connection;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
+use self::abandoned::is_abandoned;
 use self::authentication::admit;
 use self::connection::{CloseCause, Connection, Ending};
 use self::framing::FramedStream;
@@ -131,9 +133,13 @@ struct Session {
 
 impl Session {
     async fn run(mut self, upgrade: OnUpgrade) {
-        let Some((stream, early)) = socket(upgrade).await else {
+        let Some((mut stream, mut early)) = socket(upgrade).await else {
             return;
         };
+        if is_abandoned(&mut stream, &mut early).await {
+            tracing::debug!("WebSocket given up by the client");
+            return;
+        }
         stream.limit_unsent();
         match self.open_tunnel().await {
             Ok(None) => {}
@@ -232,6 +238,11 @@ impl Session {
         newcomer: Newcomer,
     ) -> Result<(Arc<Outbox>, RoomHandle), CloseCode> {
         let outbox = session_outbox(&self.app, &admitted);
+        if let Some((token, _)) = &newcomer.resume
+            && (self.app.hub).is_replaced(&self.room, &admitted.user, token)
+        {
+            return Err(CloseCode::Replaced);
+        }
         if let Some((token, seq)) = &newcomer.resume
             && let Some(handle) = resume(&self.app, &self.room, &admitted, token, *seq, &outbox)
         {

@@ -55,6 +55,13 @@ impl Hub {
         })
     }
 
+    /// Whether a living connection of the user has resumed the session of this token, and has a newer token: the client
+    /// has given up the attempt that brings the old one.
+    pub fn is_replaced(&self, room: &str, user: &str, token: &str) -> bool {
+        self.with_room(room, |entry| entry.is_replaced(user, token))
+            .unwrap_or(false)
+    }
+
     /// Has the roles of these users read from the store, and shown to the room.
     pub(in crate::service) fn read_roles(&self, room: &str, users: &[String]) {
         // First: a user who is connecting now, with an earlier role, is checked again after the entry.

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use bytes::Bytes;
 
 use super::{Outbox, frame_cost};
-use crate::room::Session;
+use crate::room::{CloseCode, Session};
 use crate::service::resume_memory::ResumeMemory;
 
 const SECRET: &[u8] = br#"{"type":"secret","data":"a long text"}"#;
@@ -45,7 +45,9 @@ fn a_frame_without_a_number_disappears_and_one_with_a_number_is_replaced() {
     remove_secrets(&outbox);
     assert_eq!(take(&outbox), [r#"{"seq":2,"type":"other"}"#]);
     assert_eq!(outbox.bytes.load(Ordering::Relaxed), 0);
-    let moved = outbox.take_over(0).expect("a whole session");
+    let moved = outbox
+        .take_over(0, CloseCode::Replaced)
+        .expect("a whole session");
     let resumed = self::outbox();
     resumed.adopt(moved, 0, ([1; 16], [2; 16]), |missed| {
         Bytes::from(format!("{missed}"))
@@ -65,7 +67,9 @@ fn a_frame_that_is_about_to_be_sent_again_is_replaced() {
         outbox.push(Bytes::from_static(frame), None);
     }
     take(&outbox);
-    let moved = outbox.take_over(1).expect("a whole session");
+    let moved = outbox
+        .take_over(1, CloseCode::Replaced)
+        .expect("a whole session");
     let resumed = self::outbox();
     resumed.adopt(moved, 1, ([1; 16], [2; 16]), |missed| {
         Bytes::from(format!("{missed}"))

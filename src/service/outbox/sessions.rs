@@ -171,15 +171,22 @@ impl Outbox {
         session.is_some_and(|queue| queue.session.accepts(secret))
     }
 
+    /// Whether the client has replaced the token with this secret, and is connected.
+    pub(in crate::service) fn is_replaced(&self, secret: &ResumeSecret) -> bool {
+        let state = self.locked();
+        let session = state.session.as_ref();
+        session.is_some_and(|queue| !queue.is_away && queue.session.is_replaced(secret))
+    }
+
     /// Takes the session for another connection whose client has received the frames up to `seq`, and closes this
-    /// one. `None` if frames after that are lost.
-    pub(in crate::service) fn take_over(&self, seq: u64) -> Option<Moved> {
+    /// one with `code`. `None` if frames after that are lost.
+    pub(in crate::service) fn take_over(&self, seq: u64, code: CloseCode) -> Option<Moved> {
         let mut state = self.locked();
         let queue = state.session.take()?;
         let frames = std::mem::take(&mut state.frames);
         let is_lost = state.close == Some(CloseCode::TooSlow);
         let queued: usize = frames.iter().map(|queued| frame_cost(&queued.frame)).sum();
-        state.close.get_or_insert(CloseCode::Replaced);
+        state.close.get_or_insert(code);
         wake(state);
         let is_whole = !is_lost && queue.session.missed(seq).is_some() && !queue.is_full(queued);
         let ice_due = queue.renewals.inherited();

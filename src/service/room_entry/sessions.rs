@@ -27,7 +27,13 @@ impl RoomEntry {
         if *known.user != *resumption.user || !known.outbox.accepts(&secret) {
             return None;
         }
-        let Some(moved) = known.outbox.take_over(resumption.seq) else {
+        // A client that has not confirmed its newer token may be alive there: it comes again.
+        let code = if known.outbox.secret() == Some(secret) {
+            CloseCode::Replaced
+        } else {
+            CloseCode::ConnectionError
+        };
+        let Some(moved) = known.outbox.take_over(resumption.seq, code) else {
             self.room
                 .end(connection, CloseCode::Replaced, &mut self.effects);
             self.apply_effects();
@@ -54,6 +60,15 @@ impl RoomEntry {
         self.room.set_back(connection, &mut self.effects);
         self.apply_effects();
         Some(connection)
+    }
+
+    /// Whether a living connection of the user has resumed the session of this token, and has confirmed a newer one.
+    pub(in crate::service) fn is_replaced(&self, user: &str, token: &str) -> bool {
+        let Some(parsed) = ResumeToken::parse(token) else {
+            return false;
+        };
+        let known = self.connections.get(&parsed.connection);
+        known.is_some_and(|known| *known.user == *user && known.outbox.is_replaced(&parsed.secret))
     }
 
     /// Records that a connection with a session is lost. Returns whether the session stays, until `until`.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use super::*;
-use crate::room::Session;
+use crate::room::{CloseCode, Session};
 use crate::service::renewals::Renewals;
 use crate::service::resume_memory::ResumeMemory;
 
@@ -70,7 +70,9 @@ fn renewals_move_with_the_session() {
         if is_fetching {
             earlier.begin_ice_renewal();
         }
-        let moved = earlier.take_over(0).expect("a session");
+        let moved = earlier
+            .take_over(0, CloseCode::Replaced)
+            .expect("a session");
         later.adopt(moved, 0, ([1; 16], [2; 16]), |_| FRAME);
         // Too late: the client reads from the later connection.
         earlier.finish_ice_renewal(Some(FRAME), Some(70));

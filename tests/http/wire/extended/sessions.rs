@@ -67,11 +67,49 @@ fn a_lost_connection_is_resumed_and_misses_nothing() {
     assert_eq!(alice.read()["seq"], 5);
     alice.send(&offer("alice", Some("bob"), "6"));
     assert_eq!(bob.read()["data"]["sdp"], "6");
+    // An attempt with it is one that the client has given up, and changes nothing.
+    let mut late = world.connect_extended(&known.path(), "alice");
+    assert_eq!(late.close_code(), 4009);
     let mut late = world.connect_extended(&earlier, "alice");
     assert_eq!(late.read()["type"], "welcome");
     assert_eq!(alice.close_code(), 4009);
     assert_eq!(bob.read()["type"], "user-left");
     assert_eq!(bob.read()["type"], "user-joined");
+}
+
+/// A client reconnects twice with one token, and the first attempt arrives last.
+#[test]
+fn a_late_attempt_takes_nothing_from_a_client_that_has_a_newer_token() {
+    let world = World::start();
+    let (mut bob, _) = world.enter_extended(LOBBY, "bob");
+    let (alice, welcome) = world.enter_extended(LOBBY, "alice");
+    assert_eq!(bob.read()["from"], "alice");
+    let known = Known::of(&welcome, 0);
+    alice.vanish();
+    let (mut alice, resumed) = resume(&world, "alice", &known);
+    // Before the client has answered anything, nobody knows which attempt is the later one. The overtaken client comes
+    // again with its own token.
+    let (_late, _) = resume(&world, "alice", &known);
+    assert_eq!(alice.close_code(), 4000);
+    let (mut alice, _) = resume(&world, "alice", &Known::of(&resumed, 0));
+    alice.send(&offer("alice", Some("bob"), "1"));
+    assert_eq!(bob.read()["data"]["sdp"], "1");
+    let confirmed = Known::of(&resumed, 0);
+    let mut late = world.connect_extended(&confirmed.path(), "alice");
+    assert_eq!(late.close_code(), 4009);
+    bob.send(&offer("bob", Some("alice"), "2"));
+    assert_eq!(alice.read()["data"]["sdp"], "2");
+}
+
+/// The answer ends the earlier token.
+#[test]
+fn a_resumed_client_gets_a_ping_at_once() {
+    let world = World::with(&[("PARLOR_SIGNALING__PING_INTERVAL", "1h")]);
+    let (alice, welcome) = world.enter_extended(LOBBY, "alice");
+    let known = Known::of(&welcome, 0);
+    alice.vanish();
+    let (mut alice, _) = resume(&world, "alice", &known);
+    assert!(matches!(alice.next(), Message::Ping(_)));
 }
 
 #[test]
