@@ -16,7 +16,8 @@ pub type ResumeSecret = [u8; 16];
 pub struct Session {
     /// The number of the last frame that was sent.
     last: u64,
-    /// Frames that the client has not acknowledged: the last ones.
+    /// Frames that the client has not acknowledged: the last ones, without their numbers, because the sessions of a room
+    /// share the same bytes.
     kept: VecDeque<Bytes>,
     kept_bytes: usize,
     secret: ResumeSecret,
@@ -41,11 +42,15 @@ impl Session {
 
     /// Returns the frame with the next `seq`, and keeps it.
     pub fn number(&mut self, frame: &Bytes) -> Bytes {
+        self.keep(frame.clone());
+        numbered(frame, self.last)
+    }
+
+    /// Keeps a frame that was not sent yet, with the next `seq`.
+    pub fn keep(&mut self, frame: Bytes) {
         self.last += 1;
-        let numbered = numbered(frame, self.last);
-        self.kept_bytes += cost(&numbered);
-        self.kept.push_back(numbered.clone());
-        numbered
+        self.kept_bytes += cost(&frame);
+        self.kept.push_back(frame);
     }
 
     /// The number of the last frame that was sent.
@@ -77,23 +82,23 @@ impl Session {
 
     /// Replaces frames that are kept: the client gets `replacement` in their place. Their numbers stay.
     pub fn replace(&mut self, is_replaced: impl Fn(&[u8]) -> bool, replacement: &Bytes) {
-        let first = self.first_kept();
-        for (frame, seq) in self.kept.iter_mut().zip(first..) {
+        for frame in &mut self.kept {
             if is_replaced(frame) {
                 self.kept_bytes -= cost(frame);
-                *frame = numbered(replacement, seq);
+                *frame = replacement.clone();
                 self.kept_bytes += cost(frame);
             }
         }
     }
 
     /// The frames after this number; `None` if some of them were forgotten, or if there is no such number.
-    pub fn missed(&self, seq: u64) -> Option<impl ExactSizeIterator<Item = &Bytes>> {
+    pub fn missed(&self, seq: u64) -> Option<impl ExactSizeIterator<Item = Bytes>> {
         if seq > self.last || seq + 1 < self.first_kept() {
             return None;
         }
         let skipped = (seq + 1 - self.first_kept()) as usize;
-        Some(self.kept.range(skipped..))
+        let missed = self.kept.range(skipped..).enumerate();
+        Some(missed.map(move |(index, frame)| numbered(frame, seq + 1 + index as u64)))
     }
 
     /// The secret of the current token.
@@ -148,9 +153,11 @@ impl Session {
 fn numbered(frame: &Bytes, seq: u64) -> Bytes {
     let open = frame.iter().position(|byte| *byte == b'{');
     let (head, rest) = frame.split_at(open.map_or(0, |open| open + 1));
-    let mut numbered = Vec::with_capacity(frame.len() + 32);
+    let number = format!(r#""seq":{seq},"#);
+    // Of the exact length: otherwise `Bytes` allocates twice.
+    let mut numbered = Vec::with_capacity(frame.len() + number.len());
     numbered.extend_from_slice(head);
-    numbered.extend_from_slice(format!(r#""seq":{seq},"#).as_bytes());
+    numbered.extend_from_slice(number.as_bytes());
     numbered.extend_from_slice(rest);
     Bytes::from(numbered)
 }
@@ -178,7 +185,7 @@ mod tests {
     }
 
     fn missed(session: &Session, seq: u64) -> Option<Vec<String>> {
-        let text = |frame: &Bytes| String::from_utf8(frame.to_vec()).expect("UTF-8");
+        let text = |frame: Bytes| String::from_utf8(frame.to_vec()).expect("UTF-8");
         Some(session.missed(seq)?.map(text).collect())
     }
 
@@ -214,12 +221,17 @@ mod tests {
     fn a_replaced_frame_keeps_its_number() {
         let mut session = session_of(3);
         session.acknowledge(1);
-        let is_second = |frame: &[u8]| frame.starts_with(br#"{"seq":2"#);
-        session.replace(is_second, &Bytes::from_static(b"{\"type\":\"gone\"}"));
-        let expected = [r#"{"seq":2,"type":"gone"}"#, r#"{"seq":3,"type":"ack"}"#];
+        session.number(&Bytes::from_static(b"{\"type\":\"chat\"}"));
+        let is_chat = |frame: &[u8]| frame == br#"{"type":"chat"}"#;
+        session.replace(is_chat, &Bytes::from_static(b"{\"type\":\"gone\"}"));
+        let expected = [
+            r#"{"seq":2,"type":"ack"}"#,
+            r#"{"seq":3,"type":"ack"}"#,
+            r#"{"seq":4,"type":"gone"}"#,
+        ];
         let expected = expected.map(str::to_owned);
         assert_eq!(missed(&session, 1).as_deref(), Some(&expected[..]));
-        session.acknowledge(3);
+        session.acknowledge(4);
         assert_eq!(session.kept_bytes(), 0);
     }
 

@@ -63,7 +63,8 @@ fn read_record(mut record: Bytes) -> Option<(Arc<str>, RemoteFrame)> {
         from,
         to,
         is_extended,
-        frame: record,
+        // A copy, because a kept frame would keep its whole batch.
+        frame: Bytes::copy_from_slice(&record),
     };
     Some((room, sent))
 }

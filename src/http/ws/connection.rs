@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         handle: RoomHandle,
         ending: Ending,
         settings: &Signaling,
-    ) -> Connection<S> {
+    ) -> Box<Connection<S>> {
         let now = Instant::now();
         let heartbeat = Heartbeat::new(
             settings.ping_interval.min(MAX_TIMER),
@@ -99,14 +99,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let next_deadline = next_deadline(&heartbeat, expires);
         let mut framed = FramedStream::new(stream);
         framed.validate_early(&mut early);
-        Connection {
-            socket: WebSocketStream::from_partially_read(
-                framed,
-                early,
-                Role::Server,
-                Some(limits(settings)),
-            )
-            .await,
+        let limits = Some(limits(settings));
+        let socket = WebSocketStream::from_partially_read(framed, early, Role::Server, limits);
+        Box::new(Connection {
+            socket: socket.await,
             outbox,
             handle,
             heartbeat,
@@ -115,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             max_replies: settings.max_queue,
             extended,
             client_code: NO_CODE,
-        }
+        })
     }
 
     /// The queue of frames from others.
@@ -124,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Serves the connection to its end, leaves the room, and returns the socket for the close.
-    pub(super) async fn run(mut self) -> (FramedStream<S>, CloseCause) {
+    pub(super) async fn run(mut self: Box<Self>) -> (FramedStream<S>, CloseCause) {
         let cause = std::future::poll_fn(|context| self.poll(context)).await;
         if matches!(cause, CloseCause::Client) {
             self.handle.mark_closed_by_client();

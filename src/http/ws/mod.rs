@@ -141,20 +141,23 @@ impl Session {
             return;
         }
         stream.limit_unsent();
-        match self.open_tunnel().await {
+        // The futures that are boxed here do not last as long as the connection: in the task, they would double its
+        // memory.
+        match Box::pin(self.open_tunnel()).await {
             Ok(None) => {}
             Ok(Some(tunnel)) => {
                 tracing::debug!("WebSocket passed on to the node of its session");
-                return tunnel.forward(stream, early, &self.app, &self.permit).await;
+                let forwarding = tunnel.forward(stream, early, &self.app, &self.permit);
+                return Box::pin(forwarding).await;
             }
             Err(code) => self.verdict = Some(Err(code)),
         }
-        let (framed, cause) = match self.handle().await {
+        let (framed, cause) = match Box::pin(self.handle()).await {
             Ok((outbox, handle, ending)) => {
                 let settings = self.app.settings();
                 let signaling = &settings.config.signaling;
                 let open = Connection::open(stream, early, outbox, handle, ending, signaling);
-                let connection = open.await;
+                let connection = Box::pin(open).await;
                 // Not kept for the life of the connection.
                 drop(settings);
                 tracing::debug!("WebSocket admitted");
@@ -162,14 +165,14 @@ impl Session {
             }
             Err(code) => (FramedStream::new(stream), CloseCause::Server(code)),
         };
-        finish(&self.app, framed, cause).await;
+        Box::pin(finish(&self.app, framed, cause)).await;
         drop(self.permit);
     }
 
     /// Serves the connection to its end, and closes it if it is evicted.
     async fn run_until_evicted(
         &self,
-        connection: Connection<Stream>,
+        connection: Box<Connection<Stream>>,
     ) -> (FramedStream<Stream>, CloseCause) {
         let outbox = connection.outbox();
         let mut running = std::pin::pin!(connection.run());

@@ -160,7 +160,7 @@ impl Outbox {
         for (missed, kept) in queue.missed.iter_mut().zip(missed) {
             self.bytes.fetch_add(kept.len(), Ordering::Relaxed);
             self.bytes.fetch_sub(missed.len(), Ordering::Relaxed);
-            *missed = kept.clone();
+            *missed = kept;
         }
     }
 
@@ -211,14 +211,14 @@ impl Outbox {
             ice_due,
         } = moved;
         session.acknowledge(seq);
-        // All are numbered now, so that their number is exact.
+        // All get their numbers now, so that the number of missed frames is exact.
         for queued in frames {
-            session.number(&queued.frame);
+            session.keep(queued.frame);
         }
         let (presented, secret) = secrets;
         session.renew(presented, secret);
         let missed = session.missed(seq);
-        let missed: VecDeque<Bytes> = missed.into_iter().flatten().cloned().collect();
+        let missed: VecDeque<Bytes> = missed.into_iter().flatten().collect();
         let first = resumed(missed.len());
         let mut state = self.locked();
         let cost: usize = missed.iter().chain([&first]).map(frame_cost).sum();

@@ -322,7 +322,11 @@ fn pongs_and_seen_acknowledge_frames() {
 
 #[test]
 fn two_hundred_clients_return_and_nobody_sees_them_leave() {
-    let world = World::with(&[("PARLOR_HTTP__MAX_CONNECTIONS_PER_ADDRESS", "1000")]);
+    let world = World::with(&[
+        ("PARLOR_HTTP__MAX_CONNECTIONS_PER_ADDRESS", "1000"),
+        // The clients answer no pings while the others enter.
+        ("PARLOR_SIGNALING__PING_TIMEOUT", "10m"),
+    ]);
     let (mut bob, _) = world.enter_extended(LOBBY, "bob");
     let users: Vec<String> = (0..200).map(|number| format!("user-{number}")).collect();
     let mut clients = Vec::new();
