@@ -38,7 +38,8 @@ struct Holders {
 struct UserHolders {
     sessions: usize,
     used: Arc<AtomicUsize>,
-    by_age: ByAge,
+    /// In order of position. Most users have one session: an empty vector has no memory, unlike a map that was used.
+    by_age: Vec<(u64, Weak<dyn Holder>)>,
 }
 
 /// The share of one session. Dropping it releases the share.
@@ -116,8 +117,8 @@ fn forget(holder: Option<Weak<dyn Holder>>) -> bool {
 
 impl Holders {
     fn take_oldest_of(&mut self, user: &str) -> Option<Weak<dyn Holder>> {
-        let (position, holder) = self.users.get_mut(user)?.by_age.pop_first()?;
-        self.by_age.remove(&position);
+        let (position, holder) = self.users.get(user)?.by_age.first()?.clone();
+        self.remove(user, position);
         Some(holder)
     }
 
@@ -126,15 +127,25 @@ impl Holders {
         self.next += 1;
         self.by_age.insert(position, holder.clone());
         if let Some(of_user) = self.users.get_mut(user) {
-            of_user.by_age.insert(position, holder.clone());
+            if of_user.by_age.is_empty() {
+                of_user.by_age.reserve_exact(1);
+            }
+            of_user.by_age.push((position, holder.clone()));
         }
         position
     }
 
     fn remove(&mut self, user: &str, position: u64) {
         self.by_age.remove(&position);
-        if let Some(of_user) = self.users.get_mut(user) {
-            of_user.by_age.remove(&position);
+        let Some(of_user) = self.users.get_mut(user) else {
+            return;
+        };
+        let by_age = &mut of_user.by_age;
+        if let Ok(index) = by_age.binary_search_by_key(&position, |(position, _)| *position) {
+            by_age.remove(index);
+        }
+        if by_age.is_empty() {
+            *by_age = Vec::new();
         }
     }
 }
