@@ -125,6 +125,7 @@ pub(super) async fn follow(
         let mut found = Changes::default();
         if changed.is_ok() {
             found = app.store.take_changes();
+            app.add_live_changes(&found, app.store.take_chat_changes());
             follower.changes.add(found.clone());
         }
         let now = clock::now().mono;

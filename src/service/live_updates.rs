@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::live_changes::RoomChanges;
-use crate::storage::StoreError;
+use crate::bus::Event;
+use crate::storage::{Changes, ChatChanges, StoreError};
 
 /// Messages that are read at a time.
 const PAGE_MESSAGES: u32 = 100;
@@ -37,7 +38,7 @@ async fn send(app: &App, id: &str, changes: &RoomChanges) -> Result<(), StoreErr
     if changes.has_messages {
         send_messages(app, id).await?;
     }
-    let room = if changes.is_changed && app.hub.has_extended(id) {
+    let room = if changes.is_changed && app.hub.shows_room(id) {
         app.store.find_rooms(id).await?
     } else {
         Vec::new()
@@ -47,10 +48,35 @@ async fn send(app: &App, id: &str, changes: &RoomChanges) -> Result<(), StoreErr
     }
     let room = room.iter().find(|room| room.id == id);
     if let Some(room) = room.filter(|room| room.closed_at.is_none()) {
-        let room = app.room_object(room).await.to_string();
-        app.hub.send_room(id, &room);
+        let json = app.room_object(room).await.to_string();
+        app.hub.send_room(room, &json);
     }
     Ok(())
+}
+
+impl App {
+    /// Adds changes that another process has committed.
+    pub(super) fn add_live_changes(&self, found: &Changes, chats: ChatChanges) {
+        let live = &self.hub.live_changes;
+        let rooms: Vec<String> = match found {
+            Changes::Everything => self.hub.extended_rooms(),
+            Changes::Of(subjects) => subjects.rooms.iter().map(|room| room.to_string()).collect(),
+        };
+        for room in rooms {
+            live.add(&Event::RoomChanged { room: room.clone() });
+            if *found == Changes::Everything {
+                live.add(&Event::MessagePosted { room });
+            }
+        }
+        for room in chats.rooms {
+            let room = room.into();
+            live.add(&Event::MessagePosted { room });
+        }
+        for (room, id) in chats.deleted {
+            let room = room.into();
+            live.add(&Event::MessageDeleted { room, id });
+        }
+    }
 }
 
 /// Sends the messages that were stored since the last ones.

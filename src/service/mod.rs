@@ -22,6 +22,7 @@ mod health;
 mod health_log;
 mod hub;
 mod live_changes;
+mod live_state;
 mod live_updates;
 mod membership;
 mod moderation;

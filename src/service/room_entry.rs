@@ -8,6 +8,7 @@ use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
+use super::live_state::LiveState;
 use super::outbox::Outbox;
 use super::resume_token::node_tag;
 use crate::bus::redis::{Link, node_name};
@@ -28,8 +29,7 @@ pub(super) struct RoomEntry {
     pub room: Room,
     pub connections: HashMap<ConnectionId, ConnectionEntry>,
     pub effects: Vec<Effect>,
-    /// The last message of the chat that was sent to `parlor.v1` clients.
-    last_chat_message: Option<i64>,
+    live: LiveState,
     /// Frames that were dropped from full queues.
     dropped: Counter,
 }
@@ -133,7 +133,7 @@ impl RoomEntry {
             room,
             connections: HashMap::new(),
             effects: Vec::new(),
-            last_chat_message: None,
+            live: LiveState::default(),
             dropped,
         }
     }
@@ -176,7 +176,7 @@ impl RoomEntry {
                 };
                 self.connections.insert(connection, known);
                 if let Some(greeting) = greeting {
-                    self.begin_chat(last_chat_message);
+                    self.live.begin(last_chat_message);
                     let welcome = Welcome {
                         room: &self.room,
                         participants: &self.room.participants(),
@@ -255,8 +255,7 @@ impl RoomEntry {
                         && let Some(entering) = &known.entering
                         && let Some(greeting) = &entering.greeting
                     {
-                        self.last_chat_message
-                            .get_or_insert(entering.last_chat_message);
+                        self.live.begin(entering.last_chat_message);
                         let welcome = Welcome {
                             room: &self.room,
                             participants: &participants,

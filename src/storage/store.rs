@@ -6,9 +6,9 @@ use tokio::sync::watch;
 
 use super::error::{ChangeError, CreateError, InviteError, JoinError, StoreError};
 use super::model::{
-    ActiveGuest, ActiveInvite, Admission, Changes, ClosedRoom, EndedMembership, Invite, JoinGrant,
-    Joined, LeaveOutcome, Membership, NewInvite, NewRoom, NewUser, Participant, Person, Preview,
-    RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
+    ActiveGuest, ActiveInvite, Admission, Changes, ChatChanges, ClosedRoom, EndedMembership,
+    Invite, JoinGrant, Joined, LeaveOutcome, Membership, NewInvite, NewRoom, NewUser, Participant,
+    Person, Preview, RemovedUser, RevocationList, Room, RoomChange, RoomQuery, User,
 };
 use super::postgres::{PostgresOptions, RedisId, StoreLock};
 use super::{postgres, sqlite};
@@ -126,6 +126,14 @@ impl Store {
         match &self.backend {
             Backend::Sqlite(_) => Changes::Everything,
             Backend::Postgres(database) => database.take_changes(),
+        }
+    }
+
+    /// Takes the changes of chats by other processes. A file does not say which there are.
+    pub fn take_chat_changes(&self) -> ChatChanges {
+        match &self.backend {
+            Backend::Sqlite(_) => ChatChanges::default(),
+            Backend::Postgres(database) => database.take_chat_changes(),
         }
     }
 

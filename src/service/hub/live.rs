@@ -3,11 +3,18 @@
 use super::Hub;
 use crate::room::{ChatMessage, Protocol};
 use crate::service::room_entry::RoomEntry;
-use crate::storage::{Message, utc};
+use crate::storage::{Message, Room, utc};
 
 impl Hub {
+    /// The rooms with clients that speak `parlor.v1`.
+    pub(in crate::service) fn extended_rooms(&self) -> Vec<String> {
+        let rooms = self.occupied_rooms().into_iter();
+        let rooms = rooms.map(|(room, _)| room.to_string());
+        rooms.filter(|room| self.shows_room(room)).collect()
+    }
+
     /// Whether a client of the room speaks `parlor.v1`.
-    pub(in crate::service) fn has_extended(&self, room: &str) -> bool {
+    pub(in crate::service) fn shows_room(&self, room: &str) -> bool {
         self.with_room(room, |entry| entry.room.has_extended())
             .unwrap_or(false)
     }
@@ -52,10 +59,8 @@ impl Hub {
         .unwrap_or(false)
     }
 
-    /// Sends a changed room, as JSON.
-    pub(in crate::service) fn send_room(&self, room: &str, json: &str) {
-        self.with_room(room, |entry| {
-            entry.room.send_room(json, &mut entry.effects);
-        });
+    /// Sends a changed room, with its JSON, unless it was sent like this before.
+    pub(in crate::service) fn send_room(&self, room: &Room, json: &str) {
+        self.with_room(&room.id, |entry| entry.send_room(room, json));
     }
 }

@@ -2,26 +2,30 @@
 
 use super::RoomEntry;
 use crate::room::{ChatMessage, is_chat_message};
+use crate::storage::Room;
 
 impl RoomEntry {
-    /// Begins to send messages, those after `last`. Does nothing if messages are being sent.
-    pub(in crate::service) fn begin_chat(&mut self, last: i64) {
-        self.last_chat_message.get_or_insert(last);
+    /// Sends the changed room, unless it was sent like this before.
+    pub(in crate::service) fn send_room(&mut self, room: &Room, json: &str) {
+        if self.live.room.as_ref() != Some(room) {
+            self.live.room = Some(room.clone());
+            self.room.send_room(json, &mut self.effects);
+        }
     }
 
     /// The id of the last message that was sent; `None` if nobody would get a message.
     pub(in crate::service) fn last_chat_message(&mut self) -> Option<i64> {
         if !self.room.has_extended() {
             // A newcomer must not get the messages of the time without clients.
-            self.last_chat_message = None;
+            self.live.last_message = None;
         }
-        self.last_chat_message
+        self.live.last_message
     }
 
     /// Sends a message, unless it was sent before.
     pub(in crate::service) fn send_chat(&mut self, message: &ChatMessage<'_>) {
-        if self.last_chat_message.is_some_and(|last| last < message.id) {
-            self.last_chat_message = Some(message.id);
+        if self.live.last_message.is_some_and(|last| last < message.id) {
+            self.live.last_message = Some(message.id);
             self.room.send_chat(message, &mut self.effects);
         }
     }

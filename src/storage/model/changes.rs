@@ -1,5 +1,7 @@
 //! Changes that other processes commit.
 
+use std::collections::HashSet;
+
 use crate::credential::Subjects;
 
 /// Maximum number of subjects that are listed one by one.
@@ -12,6 +14,26 @@ pub enum Changes {
     Everything,
     /// Rows of these users, rooms and memberships.
     Of(Subjects),
+}
+
+/// Changes of chats. They take access from nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChatChanges {
+    /// Rooms with new messages.
+    pub rooms: HashSet<Box<str>>,
+    /// Rooms and the ids of messages that were deleted from them. Each of them took a write of the store.
+    pub deleted: Vec<(Box<str>, i64)>,
+}
+
+impl ChatChanges {
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty() && self.deleted.is_empty()
+    }
+
+    pub fn add(&mut self, other: ChatChanges) {
+        self.rooms.extend(other.rooms);
+        self.deleted.extend(other.deleted);
+    }
 }
 
 impl Default for Changes {

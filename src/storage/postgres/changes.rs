@@ -13,7 +13,7 @@ use super::error::ServerName;
 use super::poll_requests::PollRequests;
 use crate::clock::{self, Mono};
 use crate::credential::Subjects;
-use crate::storage::{Changes, StoreError};
+use crate::storage::{Changes, ChatChanges, StoreError};
 
 /// Interval of the polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -26,6 +26,10 @@ const MAX_GAP: Duration = Duration::from_secs(50 * 60);
 /// How long the effect of a write stays in doubt: longer than every timeout of the server. A commit that hangs longer
 /// (on a synchronous standby, say) is noticed by the hourly refresh alone.
 const DOUBT_LENGTH: Duration = Duration::from_secs(25);
+
+/// The kinds of the events of chats. The other kinds concern access.
+const POSTED: &str = "message-posted";
+const DELETED: &str = "message-deleted";
 
 /// Maximum number of events that a poll reads one by one.
 const MAX_EVENTS: i64 = 1000;
@@ -40,17 +44,17 @@ const MAX_EVENTS: i64 = 1000;
 /// Both parts use the index with any statistics, also after one transaction has written most of the rows: the planner
 /// expects few rows in a range of unknown bounds.
 pub(super) const POLL: &str = "
-    SELECT pg_current_snapshot()::text, kind, user_id, room_id
+    SELECT pg_current_snapshot()::text, kind, user_id, room_id, (data->>'message')::bigint
     FROM (SELECT) once LEFT JOIN (
-        (SELECT kind, user_id, room_id FROM events
+        (SELECT kind, user_id, room_id, data FROM events
          WHERE xid >= pg_snapshot_xmax($1::text::pg_snapshot)
            AND xid < pg_snapshot_xmax(pg_current_snapshot())
            AND ($3 OR origin IS DISTINCT FROM $2)
          ORDER BY xid LIMIT $4)
         UNION ALL
-        (SELECT kind, user_id, room_id
+        (SELECT kind, user_id, room_id, data
          FROM pg_snapshot_xip($1::text::pg_snapshot) was_open, LATERAL (
-             SELECT kind, user_id, room_id FROM events
+             SELECT kind, user_id, room_id, data FROM events
              WHERE xid BETWEEN was_open AND was_open AND ($3 OR origin IS DISTINCT FROM $2)
              ORDER BY xid LIMIT $4) ended
          LIMIT $4)) found ON true";
@@ -70,16 +74,22 @@ const CLEANUP: &str = "
 
 /// Changes that were found, and not taken yet.
 #[derive(Clone, Default)]
-pub(super) struct FoundChanges(Arc<Mutex<Changes>>);
+pub(super) struct FoundChanges(Arc<Mutex<Changes>>, Arc<Mutex<ChatChanges>>);
 
 impl FoundChanges {
     pub(super) fn take(&self) -> Changes {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn add(&self, changes: Changes) {
+    pub(super) fn take_chats(&self) -> ChatChanges {
+        std::mem::take(&mut *self.1.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, changes: Changes, chats: ChatChanges) {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         found.add(changes);
+        let mut found = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        found.add(chats);
     }
 }
 
@@ -94,6 +104,8 @@ pub(super) struct Poller {
     known_doubt: Option<Mono>,
     /// The snapshot of the last poll.
     snapshot: String,
+    /// Changes of chats that the last poll has found.
+    pub(super) chats: ChatChanges,
     polled_at: Mono,
     is_reachable: bool,
     /// The time of the last deletion (or of the start), and the snapshot of that time.
@@ -117,6 +129,7 @@ impl Poller {
             doubt: doubt.clone(),
             known_doubt: None,
             snapshot: String::new(),
+            chats: ChatChanges::default(),
             polled_at: now,
             is_reachable: true,
             cleaned_at: now,
@@ -138,8 +151,9 @@ impl Poller {
         loop {
             requests.next(&mut interval).await;
             let polled = self.tick(clock::now().mono).await;
-            if !polled.is_empty() {
-                found.add(polled);
+            let chats = std::mem::take(&mut self.chats);
+            if !polled.is_empty() || !chats.is_empty() {
+                found.add(polled, chats);
                 changes.send_modify(|count| *count += 1);
             }
             self.clean_up(clock::now().mono).await;
@@ -217,8 +231,9 @@ impl Poller {
             &(MAX_EVENTS + 1),
         ];
         let rows = self.call(POLL, parameters).await?;
-        let (snapshot, changes) = decode(&rows).map_err(|error| self.error(&error))?;
+        let (snapshot, changes, chats) = decode(&rows).map_err(|error| self.error(&error))?;
         self.snapshot = snapshot;
+        self.chats = chats;
         Ok(changes)
     }
 
@@ -260,21 +275,33 @@ impl Poller {
     }
 }
 
-/// Returns the snapshot and the changes of the rows of `POLL`.
-fn decode(rows: &[Row]) -> Result<(String, Changes), tokio_postgres::Error> {
+/// Returns the snapshot and the changes, also those of chats, of the rows of `POLL`.
+fn decode(rows: &[Row]) -> Result<(String, Changes, ChatChanges), tokio_postgres::Error> {
     let mut snapshot = String::new();
+    let mut chats = ChatChanges::default();
     let mut subjects = Subjects::default();
     let mut is_everything = rows.len() as i64 > MAX_EVENTS;
     for row in rows {
         snapshot = row.try_get(0)?;
         let kind: Option<&str> = row.try_get(1)?;
         let (user, room): (Option<&str>, Option<&str>) = (row.try_get(2)?, row.try_get(3)?);
+        match (kind, room, row.try_get(4)?) {
+            (Some(POSTED), Some(room), _) => {
+                chats.rooms.insert(room.into());
+                continue;
+            }
+            (Some(DELETED), Some(room), Some(message)) => {
+                chats.deleted.push((room.into(), message));
+                continue;
+            }
+            _ => {}
+        }
         // A truncated table, say.
         is_everything |= kind.is_some() && user.is_none() && room.is_none();
         subjects.insert(user, room);
     }
     if is_everything {
-        return Ok((snapshot, Changes::Everything));
+        return Ok((snapshot, Changes::Everything, chats));
     }
-    Ok((snapshot, Changes::Of(subjects)))
+    Ok((snapshot, Changes::Of(subjects), chats))
 }

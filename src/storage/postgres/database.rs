@@ -24,7 +24,7 @@ use super::schema;
 use super::tls_stream::Rustls;
 use crate::config::SslMode;
 use crate::metrics::StorageTimings;
-use crate::storage::{Changes, StoreError};
+use crate::storage::{Changes, ChatChanges, StoreError};
 use crate::tls::{self, Verification};
 
 /// Timeout for a new connection to one server, and for a free one of the pool: shorter than the timeout of a
@@ -143,6 +143,10 @@ impl Database {
     #[cfg(test)]
     pub(crate) fn stop_interval(&self) {
         self.inner.polls.stop_interval();
+    }
+
+    pub(crate) fn take_chat_changes(&self) -> ChatChanges {
+        self.inner.found_changes.take_chats()
     }
 
     pub(crate) fn take_changes(&self) -> Changes {

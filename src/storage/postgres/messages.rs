@@ -37,11 +37,15 @@ impl Database {
             return Err(MessageError::BadContent);
         }
         // Posts to one room wait for each other, so that their ids become visible in order: a reader of the messages
-        // after an id misses none.
+        // after an id misses none. The event has no content: other nodes read the message.
         let sql = "WITH locked AS MATERIALIZED (
-                       SELECT 0::bigint AS zero FROM pg_advisory_xact_lock(hashtextextended($1, 0)))
-                   SELECT outcome, message, author
-                   FROM locked, LATERAL post_message($1, $2, $3, $4 + zero, $5)";
+                       SELECT 0::bigint AS zero FROM pg_advisory_xact_lock(hashtextextended($1, 0))), posted AS MATERIALIZED (
+                       SELECT outcome, message, author
+                       FROM locked, LATERAL post_message($1, $2, $3, $4 + zero, $5)),
+                   event AS (
+                       INSERT INTO events (kind, room_id)
+                       SELECT 'message-posted', $1 FROM posted WHERE outcome = 'done')
+                   SELECT outcome, message, author FROM posted";
         let parameters: Parameters<'_> = &[
             &Text(&new.room_id),
             &Text(&new.user_id),
@@ -142,7 +146,10 @@ impl Database {
     ) -> Result<(), StoreError> {
         let call = REPEATABLE_WRITE.without_doubt();
         let sql = "WITH deleted AS (
-                       DELETE FROM room_messages WHERE id = $2 AND room_id = $1 RETURNING user_id)
+                       DELETE FROM room_messages WHERE id = $2 AND room_id = $1 RETURNING user_id),
+                   event AS (
+                       INSERT INTO events (kind, room_id, data)
+                       SELECT 'message-deleted', $1, jsonb_build_object('message', $2::bigint) FROM deleted)
                    SELECT add_audit(
                        $1, 'delete-message', $4, user_id, $5, NULL, $2::bigint::text, $6)
                    FROM deleted WHERE $3";

@@ -17,7 +17,7 @@ use crate::storage::{Cause, Changes};
 /// Limit of a wait; a passing test never reaches it.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-async fn noticed(changes: &mut watch::Receiver<u64>) -> u64 {
+pub(super) async fn noticed(changes: &mut watch::Receiver<u64>) -> u64 {
     let changed = tokio::time::timeout(DEADLINE, changes.changed());
     changed.await.expect("noticed in time").unwrap();
     *changes.borrow_and_update()

@@ -2,6 +2,7 @@
 //! fails.
 
 mod changes;
+mod chats;
 mod faults;
 mod locks;
 mod plan;
