@@ -177,12 +177,25 @@ pub(super) async fn unban(
 /// Finds the banned user that an argument names.
 async fn find_ban(context: &Context, room: &Room, argument: &str) -> Result<Ban, Failure> {
     let unix = clock::now().unix;
-    let mut bans = context.store().bans(&room.id, unix, MAX_LISTED).await?;
     let by_id = argument.starts_with(ID_PREFIX);
-    bans.retain(|ban| {
+    let is_named = |ban: &Ban| {
         ban.user_id == strip_id_prefix(argument)
             || (!by_id && (ban.name == argument || ban.display_name == argument))
-    });
+    };
+    let mut bans = Vec::new();
+    let mut after = None;
+    loop {
+        let store = context.store();
+        let page = store.bans(&room.id, after.as_deref(), unix, MAX_LISTED);
+        let page = page.await?;
+        let last = page.last().map(|ban| ban.user_id.clone());
+        let is_full = page.len() >= MAX_LISTED as usize;
+        bans.extend(page.into_iter().filter(is_named));
+        if !is_full {
+            break;
+        }
+        after = last;
+    }
     match &bans[..] {
         [] => Err(not_banned(room, argument)),
         [one] => Ok(one.clone()),
@@ -205,10 +218,20 @@ fn not_banned(room: &Room, argument: &str) -> Failure {
     ))
 }
 
-pub(super) async fn list(context: &Context, room: &str) -> Result<Response, Failure> {
+pub(super) async fn list(
+    context: &Context,
+    room: &str,
+    after: Option<&str>,
+) -> Result<Response, Failure> {
     let room = room_lookup::any_room(context, room).await?;
     let unix = clock::now().unix;
-    let bans = context.store().bans(&room.id, unix, MAX_LISTED).await?;
+    let after = after.map(strip_id_prefix);
+    // One more than the limit, to detect a truncated list.
+    let limit = MAX_LISTED + 1;
+    let mut bans = context.store().bans(&room.id, after, unix, limit).await?;
+    let more = bans.len() > MAX_LISTED as usize;
+    bans.truncate(MAX_LISTED as usize);
+    let last = bans.last().filter(|_| more).map(|ban| ban.user_id.clone());
     let json = bans.iter().map(ban_json).collect();
     let rows = bans.iter().map(|ban| {
         vec![
@@ -224,14 +247,22 @@ pub(super) async fn list(context: &Context, room: &str) -> Result<Response, Fail
             ban.reason.clone().unwrap_or_default(),
         ]
     });
-    Ok(if bans.is_empty() {
-        Response::new(json, "").remark(format!("{} has no bans.", room.name))
+    let response = if bans.is_empty() {
+        let more = if after.is_some() { "no more" } else { "no" };
+        Response::new(json, "").remark(format!("{} has {more} bans.", room.name))
     } else {
         Response::table(
             json,
             &["NAME", "ID", "KIND", "SINCE", "UNTIL", "REASON"],
             rows,
         )
+    };
+    Ok(match last {
+        Some(last) => response.remark(format!(
+            "There are more: `parlor room bans {} --after {last}` lists them.",
+            room.id
+        )),
+        None => response,
     })
 }
 

@@ -106,7 +106,7 @@ async fn room(context: &Context, command: RoomCommand) -> Result<Response, Failu
         RoomCommand::Unban { room, user, reason } => {
             bans::unban(context, &room, &user, reason).await
         }
-        RoomCommand::Bans { room } => bans::list(context, &room).await,
+        RoomCommand::Bans { room, after } => bans::list(context, &room, after.as_deref()).await,
         RoomCommand::Lock { room, reason } => moderation::lock(context, &room, true, reason).await,
         RoomCommand::Unlock { room, reason } => {
             moderation::lock(context, &room, false, reason).await

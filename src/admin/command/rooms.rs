@@ -117,6 +117,10 @@ pub enum RoomCommand {
     Bans {
         /// Room id or name; `id:…` is always an id
         room: String,
+        /// Only bans after the one of the user with this id
+        #[arg(long, value_name = "ID")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
     },
     /// Reject newcomers; members come back in
     #[serde(rename = "room-lock")]

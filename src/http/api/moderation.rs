@@ -20,7 +20,7 @@ use crate::storage::{AuditEntry, Ban, BanError, BanOutcome, NewRole, RoleError, 
 /// Audit entries on one page.
 const DEFAULT_PAGE_SIZE: u32 = 50;
 const MAX_PAGE_SIZE: u32 = 200;
-/// Maximum number of bans in one list.
+/// Maximum number of bans on one page.
 const MAX_BANS: u32 = 1000;
 
 const REASON_FORMAT: &str = "with `reason` (text), if any, and nothing else";
@@ -155,9 +155,26 @@ pub(super) async fn unban(mut request: Request) -> Result<Response, Error> {
 
 pub(super) async fn bans(request: Request) -> Result<Response, Error> {
     let (actor, room) = actor(&request).await?;
-    let bans = request.app.bans_for(&actor, &room, MAX_BANS).await?;
+    // Before the parameters, which are of no use to others.
+    check_act(actor.standing, Act::Read, None)?;
+    let limit = page_size(&request, MAX_BANS, MAX_BANS)?;
+    let after = request.query("after");
+    // One more than the page, to detect another page.
+    let found = (request.app).bans_for(&actor, &room, after.as_deref(), limit + 1);
+    let mut bans = found.await?;
+    if bans.is_empty() && after.is_some() {
+        return Err(Error::bad_request(
+            "`after` names no ban that is followed by others: begin with the first page",
+        ));
+    }
+    let more = bans.len() > limit as usize;
+    bans.truncate(limit as usize);
+    let next = bans.last().filter(|_| more).map(|ban| ban.user_id.clone());
     let bans: Vec<Value> = bans.iter().map(ban_json).collect();
-    Ok(json(StatusCode::OK, &value!({ "bans": bans })))
+    Ok(json(
+        StatusCode::OK,
+        &value!({ "bans": bans, "next_after": next }),
+    ))
 }
 
 fn ban_json(ban: &Ban) -> Value {

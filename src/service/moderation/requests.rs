@@ -145,15 +145,17 @@ impl App {
         Ok(self.set_role(change).await?)
     }
 
-    /// Returns the bans that are in force, newest first, at most `limit`.
+    /// Returns the bans that are in force, newest first, at most `limit`; with `after`, those after this user's ban.
     pub async fn bans_for(
         &self,
         actor: &Actor,
         room: &Room,
+        after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Ban>, ModerationError> {
         check_act(actor.standing, Act::Read, None)?;
-        Ok(self.store.bans(&room.id, clock::now().unix, limit).await?)
+        let unix = clock::now().unix;
+        Ok(self.store.bans(&room.id, after, unix, limit).await?)
     }
 
     /// Returns the last `limit` entries of the audit, or the last ones before `before`; newest first.

@@ -90,6 +90,7 @@ impl Database {
     pub(crate) async fn bans(
         &self,
         room_id: &str,
+        after: Option<&str>,
         unix: u64,
         limit: u32,
     ) -> Result<Vec<Ban>, StoreError> {
@@ -97,8 +98,17 @@ impl Database {
                           b.reason, b.created_at, b.expires_at, b.created_by
                    FROM room_bans b JOIN users u ON u.id = b.user_id
                    WHERE b.room_id = $1 AND (b.expires_at IS NULL OR b.expires_at > $2)
+                     AND ($4::text IS NULL OR EXISTS (
+                         SELECT FROM room_bans last WHERE last.room_id = $1 AND last.user_id = $4
+                           AND (b.created_at < last.created_at
+                                OR b.created_at = last.created_at AND b.user_id > $4)))
                    ORDER BY b.created_at DESC, u.id LIMIT $3";
-        let parameters: Parameters<'_> = &[&Text(room_id), &time(unix), &i64::from(limit)];
+        let parameters: Parameters<'_> = &[
+            &Text(room_id),
+            &time(unix),
+            &i64::from(limit),
+            &after.map(Text),
+        ];
         self.query(READ, sql, parameters, ban).await
     }
 }

@@ -107,10 +107,12 @@ impl Database {
     pub(crate) async fn bans(
         &self,
         room_id: &str,
+        after: Option<&str>,
         unix: u64,
         limit: u32,
     ) -> Result<Vec<Ban>, StoreError> {
-        let parameters = (room_id.to_owned(), utc::format(unix), limit);
+        let after = after.map(str::to_owned);
+        let parameters = (room_id.to_owned(), utc::format(unix), limit, after);
         self.read(move |connection| {
             connection
                 .prepare_cached(
@@ -118,6 +120,10 @@ impl Database {
                             b.reason, b.created_at, b.expires_at, b.created_by
                      FROM room_bans b JOIN users u ON u.id = b.user_id
                      WHERE b.room_id = ?1 AND (b.expires_at IS NULL OR b.expires_at > ?2)
+                       AND (?4 IS NULL OR EXISTS (
+                           SELECT 1 FROM room_bans last WHERE last.room_id = ?1 AND last.user_id = ?4
+                             AND (b.created_at < last.created_at
+                                  OR b.created_at = last.created_at AND b.user_id > ?4)))
                      ORDER BY b.created_at DESC, u.id LIMIT ?3",
                 )?
                 .query_map(parameters, |row| ban(row))?

@@ -76,8 +76,15 @@ impl Store {
         call!(self.audit(room_id, before, limit))
     }
 
-    /// Returns the bans of a room that are in force at `unix`, newest first, at most `limit`.
-    pub async fn bans(&self, room_id: &str, unix: u64, limit: u32) -> Result<Vec<Ban>, StoreError> {
-        call!(self.bans(room_id, unix, limit))
+    /// Returns the bans of a room that are in force at `unix`, newest first, at most `limit`. With a user's id in
+    /// `after`, only those after the ban of that user; none if there is no such ban.
+    pub async fn bans(
+        &self,
+        room_id: &str,
+        after: Option<&str>,
+        unix: u64,
+        limit: u32,
+    ) -> Result<Vec<Ban>, StoreError> {
+        call!(self.bans(room_id, after, unix, limit))
     }
 }

@@ -135,8 +135,14 @@ async fn expired_bans_and_bans_of_expired_guests_are_deleted(fixture: Fixture) {
         };
         fixture.store.ban(ban, NOW).await.unwrap();
     }
-    assert_eq!(fixture.store.bans("r", NOW, 10).await.unwrap().len(), 2);
-    assert_eq!(fixture.store.bans("r", NOW, 1).await.unwrap().len(), 1);
+    assert_eq!(
+        fixture.store.bans("r", None, NOW, 10).await.unwrap().len(),
+        2
+    );
+    assert_eq!(
+        fixture.store.bans("r", None, NOW, 1).await.unwrap().len(),
+        1
+    );
     fixture.store.delete_expired(NOW + 61).await.unwrap();
     assert_eq!(fixture.found(&guest).await, None);
     assert_eq!(fixture.count("room_bans"), 0);

@@ -155,7 +155,7 @@ async fn bans_replace_each_other_and_tell_how_the_guest_came(fixture: Fixture) {
         .await
         .unwrap();
     assert!(!again.revoked && !again.left.was_member);
-    let bans = store.bans("r", NOW + 2, 10).await.unwrap();
+    let bans = store.bans("r", None, NOW + 2, 10).await.unwrap();
     assert_eq!((bans.len(), bans[0].until), (1, None));
     assert_eq!(bans[0].reason.as_deref(), Some("more noise"));
     assert_eq!((bans[0].created_at, bans[0].guest), (NOW + 1, true));
@@ -211,7 +211,7 @@ async fn lists_name_rooms_people_and_times(fixture: Fixture) {
         keep_invite: false,
     };
     store.ban(ban, NOW).await.unwrap();
-    let ban = store.bans("r", NOW, 10).await.unwrap().remove(0);
+    let ban = store.bans("r", None, NOW, 10).await.unwrap().remove(0);
     let expected = Ban {
         user_id: alice,
         name: "alice".to_owned(),
@@ -239,4 +239,31 @@ on_every_backend!(
     a_user_sees_public_rooms_own_ones_and_memberships,
     a_preview_shows_a_room_and_uses_no_invite_up,
     bans_replace_each_other_and_tell_how_the_guest_came,
+    bans_are_listed_in_pages,
 );
+
+async fn bans_are_listed_in_pages(fixture: Fixture) {
+    fixture.room("r", false, None).await;
+    // Two within each second.
+    let mut users = Vec::new();
+    for (name, time) in [("a", 2), ("b", 2), ("c", 1), ("d", 1), ("e", 0)] {
+        let user = fixture.store.provision(name, None).await.unwrap().id;
+        fixture.sql(&format!(
+            "INSERT INTO room_bans (room_id, user_id, created_at)
+             VALUES ('r', '{user}', '2023-11-14T00:00:0{time}Z')"
+        ));
+        users.push(user);
+    }
+    let mut listed: Vec<String> = Vec::new();
+    loop {
+        let after = listed.last().map(String::as_str);
+        let page = fixture.store.bans("r", after, NOW, 2).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        listed.extend(page.into_iter().map(|ban| ban.user_id));
+    }
+    assert_eq!(listed, users);
+    let unknown = fixture.store.bans("r", Some("nobody"), NOW, 2).await;
+    assert_eq!(unknown, Ok(Vec::new()));
+}

@@ -281,7 +281,12 @@ async fn a_ban_and_a_deletion_end_the_role_of_a_moderator(fixture: Fixture) {
         keep_invite: false,
     };
     fixture.store.ban(ban, NOW).await.unwrap();
-    let ban = fixture.store.bans("r", NOW, 10).await.unwrap().remove(0);
+    let ban = fixture
+        .store
+        .bans("r", None, NOW, 10)
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(ban.created_by.as_deref(), Some("owner"));
     let admission = fixture.store.admission("r", "alice", NOW).await.unwrap();
     assert!(!admission.moderator);

@@ -434,3 +434,39 @@ fn a_moderator_changes_too_much_and_waits() {
     let limited = limited.expect("a limit");
     assert_eq!(refused(&limited), is(429, "too-many-requests"));
 }
+
+#[test]
+fn bans_are_read_in_pages() {
+    let room = Room::open();
+    let users: Vec<String> = (0..3)
+        .map(|number| room.member(&format!("user-{number}")).1)
+        .collect();
+    for user in &users {
+        room.ban(&room.owner, &json!({"user_id": user})).ok();
+    }
+    let mut listed = Vec::new();
+    let mut path = room.path("/bans?limit=2");
+    loop {
+        let page = room.owner.get(&path).ok();
+        let bans = page["bans"].as_array().expect("a list");
+        listed.extend(bans.iter().map(|ban| text(&ban["user_id"])));
+        let Some(next) = page["next_after"].as_str() else {
+            break;
+        };
+        path = room.path(&format!("/bans?limit=2&after={next}"));
+    }
+    listed.sort();
+    let mut users = users;
+    users.sort();
+    assert_eq!(listed, users);
+    let unknown = room.owner.get(&room.path("/bans?after=nobody"));
+    assert_eq!(refused(&unknown), is(400, "bad-request"));
+    let shown = room
+        .fixture
+        .daemon
+        .cli_json(&["room", "bans", &room.id, "--after", &listed[0]]);
+    assert!(
+        shown.as_array().is_some_and(|bans| bans.len() < 3),
+        "{shown}"
+    );
+}
