@@ -55,6 +55,11 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
             JS,
             include_bytes!("page/client_plain.js"),
         ),
+        File::new(
+            "/assets/client_token.js",
+            JS,
+            include_bytes!("page/client_token.js"),
+        ),
         File::new("/assets/call.js", JS, include_bytes!("page/call.js")),
         File::new("/assets/peer.js", JS, include_bytes!("page/peer.js")),
         File::new("/assets/limits.js", JS, include_bytes!("page/limits.js")),

@@ -193,6 +193,86 @@ in_a_namespace! {
         ada.wait("to see that Grace is muted", muted);
     }
 
+    fn a_page_shows_raised_hands_and_who_has_lost_the_server() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let line = Line::to(daemon.http());
+        let (_, path) = link.split_once("/r/").expect("a room's link");
+        let mut ada = enters(&format!("http://{}/r/{path}", line.address), ADA, Via::Any, &folder);
+        let mut grace = enters(&link, GRACE, Via::Any, &folder);
+        grace.hears(&[ADA]);
+        let states = "[...document.querySelectorAll('.person:not(.me) .state')].map((one) => one.textContent)";
+        let shows = |text: &str| format!("{states}.some((state) => state.includes('{text}'))");
+        assert_eq!(grace.ask(states), json!([""]));
+
+        line.cut();
+        grace.wait("to see that Ada is away", &shows("away"));
+        // The call continues.
+        grace.wait("to hear Ada", &format!("test.hearsExactly([{}])", ADA.1));
+        line.restore();
+        grace.wait("to see that Ada is back", &format!("!{}", shows("away")));
+        ada.wait("for the connection", "document.querySelector('#link').hidden");
+
+        let mut emmy = bare_page(("Emmy", 1103), "", folder.path());
+        starts(&mut emmy, &daemon);
+        grace.sees("Emmy joined.");
+        emmy.ask("client.update({ handRaised: true, muted: true })");
+        grace.sees("Emmy raised a hand.");
+        grace.wait("to see the hand", &shows("hand raised, muted"));
+        emmy.ask("client.update({ handRaised: false })");
+        grace.wait("to see no hand", &format!("!{}", shows("hand raised")));
+
+        let id = grace.ask(OWN_ID);
+        daemon.cli_json(&["room", "mute", "lobby", id.as_str().expect("an id")]);
+        grace.sees("A moderator muted you.");
+        assert_eq!(grace.ask("document.querySelector('#mute').ariaPressed"), "true");
+        ada.hears_as_documented(("Grace", 0));
+        ada.wait("to see it", "document.querySelectorAll('.person.muted:not(.me)').length === 2");
+        for person in [&mut ada, &mut grace] {
+            person.has_seen_no_errors();
+        }
+    }
+
+    fn a_client_renews_its_token_and_its_ice_servers_in_one_session() {
+        let daemon = Builder::new().env("PARLOR_TURN__CREDENTIAL_TTL", "8s").start();
+        let folder = folder();
+        let mut ada = bare_page(ADA, "", folder.path());
+        daemon.cli_json(&["user", "add", "Ada"]);
+        let token = |ttl: &str| daemon.cli_json(&["token", "issue", "Ada", "--ttl", ttl])["token"].clone();
+        let server = format!("http://{}", daemon.http());
+        ada.wait("for the page", "document.title === 'another origin'");
+        // Each token is shorter-lived than the warning: the client is warned at once.
+        ada.ask(&format!("window.tokens = [{}, {}, {}], true", token("50s"), token("40s"), token("1h")));
+        ada.ask(&format!("start({server:?}, {}, {{ tokenExpiring: () => tokens.shift() }})", token("15s")));
+        ada.wait("to use all tokens", "tokens.length === 0");
+        ada.wait("for other ICE servers", "events('iceServers').length > 2");
+        let usernames = "new Set(events('iceServers').map((one) => one.iceServers[1].username)).size";
+        ada.wait("for a later credential", &format!("{usernames} > 2"));
+        let since = "performance.now() - performance.getEntriesByName('started')[0].startTime";
+        ada.wait("for the end of the first token", &format!("{since} > 16000"));
+        assert_eq!(ada.ask("client.protocol"), "parlor.v1");
+        assert_eq!(ada.ask("[events('open').length, events('lost'), events('closed')]"), json!([1, [], []]));
+        let fetched = "performance.getEntriesByType('resource').filter(({ name }) => name.includes('ice-servers'))";
+        assert_eq!(ada.ask(fetched), json!([]), "the server sends them");
+        ada.has_seen_no_errors();
+    }
+
+    fn a_client_refreshes_a_token_of_parlor_by_itself() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let mut ada = bare_page(ADA, "", folder.path());
+        daemon.cli_json(&["user", "add", "Ada"]);
+        let token = daemon.cli_json(&["token", "issue", "Ada", "--ttl", "20s"])["token"].clone();
+        let server = format!("http://{}", daemon.http());
+        ada.wait("for the page", "document.title === 'another origin'");
+        ada.ask(&format!("start({server:?}, {token}, {{ tokenExpiring: undefined }})"));
+        let refreshed = "performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/auth/refresh'))";
+        ada.wait("for another token", refreshed);
+        let since = "performance.now() - performance.getEntriesByName('started')[0].startTime";
+        ada.wait("for the end of the first token", &format!("{since} > 21000"));
+        assert_eq!(ada.ask("[client.protocol, events('lost'), events('closed')]"), json!(["parlor.v1", [], []]));
+        ada.has_seen_no_errors();
+    }
+
     fn a_page_ends_the_call_at_once_with_who_was_removed() {
         let daemon = Builder::new().env("PARLOR_ROOMS__KICK_COOLDOWN", "0s").start();
         let (link, folder) = (daemon.invite_link(), folder());
@@ -241,9 +321,11 @@ window.noted = [];
 window.calls = (name) => noted.filter(([event]) => event === name).map(([, ...values]) => values);
 window.events = (name) => calls(name).map(([value]) => value);
 window.names = () => [...client.participants.values()].map((one) => one.displayName).sort();
-window.start = async (server, token) => {
+window.start = async (server, token, own = {}) => {
   const { Client } = await import(`${server}/assets/client.js`);
-  const on = new Proxy({}, { get: (_, name) => (...values) => noted.push([name, ...values]) });
+  const note = (name) => (...values) => void noted.push([name, ...values]);
+  const on = new Proxy(own, { get: (_, name) => (name in own ? own[name] : note(name)) });
+  performance.mark('started');
   window.client = new Client({ room: 'lobby', on });
   await client.join(token);
 };

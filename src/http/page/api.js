@@ -23,6 +23,9 @@ export class ApiError extends Error {
 /** Exchanges an invite and a name for a token that is valid for this room only. */
 export const guest = (invite, name) => call('POST', 'api/auth/guest', { body: { room, invite, name } });
 
+/** Exchanges a token for one that ends later. */
+export const refresh = (token) => call('POST', 'api/auth/refresh', { token });
+
 /** The preview of the room, for a user with a token or an invite (which is not used up). */
 export const preview = ({ token, invite }) => call('GET', here('preview'), { token, invite });
 

@@ -15,6 +15,7 @@
 
 import { Pending, failure, rejected, warn } from './client_pending.js';
 import { Announcements, List, PAGE_MARK, applyList, route, unnamed, userOf } from './client_plain.js';
+import { Token } from './client_token.js';
 
 /** Close codes after which the client does not reconnect by itself. */
 export const CLOSED = { token: 4001, notIn: 4003, roomClosed: 4004, removed: 4005, elsewhere: 4009 };
@@ -43,8 +44,7 @@ export class Client {
   protocol;
   role; info; limits; // from the welcome of `parlor.v1`; `info` is the room as over HTTP
 
-  #server; #room; #on; #token; #socket;
-  #sentToken; // the token of this connection
+  #server; #room; #on; #socket;
   #session; // { token, within }: what resumes the session, if the server keeps one
   #seq = 0; // of the last frame
   #unseen = 0; // frames to acknowledge
@@ -60,6 +60,10 @@ export class Client {
   #deadline; // the timer of this one
   #lasting; // runs after a reconnect by the plain protocol
   #ice; #iceTimer; #fetchingIce; #relayLost = false; // ICE servers
+  #token = new Token({
+    renew: (seconds) => (this.#on.tokenExpiring ? this.#on.tokenExpiring(seconds) : this.#refreshToken()),
+    handIn: (token) => this.#request('token', undefined, { data: { token } }),
+  });
   #list = new List({
     read: () => this.#get('GET', `${this.#path}/participants`),
     use: (list, changed) => this.#useList(list, changed),
@@ -79,7 +83,7 @@ export class Client {
 
   /** Joins the room and connects. An error has the `status` and the `code` of the HTTP API. */
   async join(token) {
-    this.#token = token;
+    this.#token.current = token;
     const runs = this.#runs;
     await this.#get('POST', `${this.#path}/join`);
     if (runs === this.#runs) this.connect(token);
@@ -88,7 +92,7 @@ export class Client {
   /** Connects a user who has joined. */
   connect(token) {
     this.close();
-    this.#token = token;
+    this.#token.current = token;
     this.#wasOpen = false;
     this.participants.clear();
     this.#open();
@@ -96,7 +100,7 @@ export class Client {
 
   /** Connects later, after `closed`. */
   retry(token) {
-    this.#token = token;
+    this.#token.current = token;
     this.#later(0);
   }
 
@@ -123,8 +127,7 @@ export class Client {
 
   /** The token from now on: for reconnects, HTTP requests, and this session when its own one expires. */
   setToken(token) {
-    this.#token = token;
-    if (this.#sentToken?.expires) this.#handIn();
+    this.#token.set(token);
   }
 
   /** Sends an `offer`, `answer` or `ice-candidate` with its fields, to one user. */
@@ -193,9 +196,9 @@ export class Client {
       url.searchParams.set('seq', this.#seq);
     }
     // The token travels as a subprotocol and not in the query: proxies write addresses to logs.
-    const socket = new WebSocket(url, [PROTOCOL, 'bearer', this.#token]);
+    const socket = new WebSocket(url, [PROTOCOL, 'bearer', this.#token.current]);
     this.#socket = socket;
-    this.#sentToken = { token: this.#token };
+    this.#token.opened();
     this.#deadline = setTimeout(() => socket.close(), TIMEOUT);
     socket.onopen = () => {
       if (socket !== this.#socket) return;
@@ -213,7 +216,7 @@ export class Client {
   async #enterPlain(socket) {
     this.#end();
     this.#knowsStates = false;
-    this.me = userOf(this.#token);
+    this.me = userOf(this.#token.current);
     const again = this.#wasOpen;
     this.#wasOpen = true;
     // A draining server accepts and closes connections; that says nothing about other participants.
@@ -299,6 +302,7 @@ export class Client {
     clearTimeout(this.#lasting);
     this.#retry = this.#lasting = this.#early = this.protocol = undefined;
     this.#ready = false;
+    this.#token.closed();
     this.#list.close();
     this.#announcements.lost();
   }
@@ -352,8 +356,7 @@ export class Client {
       case 'ice-servers':
         return data ? this.#useIce(data) : this.#renewIce();
       case 'token-expiring':
-        this.#sentToken.expires = true;
-        return this.#token === this.#sentToken.token ? this.#on.tokenExpiring?.(data.in) : this.#handIn();
+        return this.#token.expiring(data.in);
       default:
         return this.#on.frame?.(frame);
     }
@@ -447,13 +450,6 @@ export class Client {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(text);
   }
 
-  #handIn() {
-    const { expires, token } = this.#sentToken;
-    if (!expires || token === this.#token) return;
-    this.#sentToken = { token: this.#token };
-    this.#request('token', undefined, { data: { token: this.#token } }).catch(warn);
-  }
-
   // ---- ICE servers and HTTP ----
 
   /** The ICE servers have changed: the answer to a request from before may not say so. */
@@ -487,8 +483,12 @@ export class Client {
     this.#iceTimer = setTimeout(() => this.freshIceServers(), Math.min(seconds * 1000, 2 ** 31 - 1));
   }
 
+  async #refreshToken() {
+    return (await this.#get('POST', 'auth/refresh')).access_token;
+  }
+
   async #get(method, path, object) {
-    const headers = { Authorization: `Bearer ${this.#token}` };
+    const headers = { Authorization: `Bearer ${this.#token.current}` };
     if (object) headers['Content-Type'] = 'application/json';
     const body = object && JSON.stringify(object);
     const signal = AbortSignal.timeout(TIMEOUT);

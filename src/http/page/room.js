@@ -48,10 +48,12 @@ const client = new Client({
     closed,
     roster: useRoster,
     joined,
-    updated: (participant) => here.has(participant.userId) && show(participant),
+    updated,
+    muted: mutedByModerator,
     left: departed,
     signal: received,
     iceServers: useIceServers,
+    tokenExpiring: freshToken,
   },
 });
 
@@ -195,6 +197,12 @@ async function toggleMute() {
   showOwnState();
 }
 
+/** A moderator asks this user to mute. The button unmutes again. */
+function mutedByModerator() {
+  if (track && !muted) toggleMute();
+  ui.news(strings.mutedByModerator);
+}
+
 function showOwnState() {
   ui.ownState({ muted, listening: !track });
   client.update({ muted: muted || !track }).catch(console.warn);
@@ -290,6 +298,13 @@ function lost(milliseconds, code) {
   ui.link(strings.lost(Math.ceil(milliseconds / 1000), code));
 }
 
+/** Another token for the rest of the session. A guest's ends with the guest's access: then the page signs in again. */
+async function freshToken() {
+  const { access_token: token } = await api.refresh(session.token);
+  remember({ ...session, token });
+  return token;
+}
+
 async function closed(code) {
   // A long absence ends the membership; the page joins again.
   const seatLost = code === CLOSED.notIn && wasLost;
@@ -328,6 +343,15 @@ function joined(participant) {
   call.meet(id);
 }
 
+/** Another name or state. A raised hand is news. */
+function updated(participant) {
+  const id = participant.userId;
+  if (!here.has(id)) return;
+  const had = here.get(id).hand;
+  show(participant);
+  if (here.get(id).hand && !had) ui.news(strings.raisedHand(nameOf(id)));
+}
+
 /** A newcomer, whose name may follow. */
 function arrived(participant) {
   here.set(participant.userId, { name: undefined, isNew: true });
@@ -335,12 +359,12 @@ function arrived(participant) {
   ui.state(participant.userId, 'connecting');
 }
 
-function show({ userId: id, displayName, state }) {
+function show({ userId: id, displayName, connected, state = {} }) {
   const known = here.get(id);
   const name = displayName ?? known?.name;
-  here.set(id, { name, isNew: known?.isNew && !name });
+  here.set(id, { name, isNew: known?.isNew && !name, hand: state.handRaised === true });
   ui.add(id, name ?? 'Somebody');
-  ui.muted(id, state?.muted === true);
+  ui.status(id, { away: connected === false, hand: state.handRaised === true, muted: state.muted === true });
   if (known?.isNew && name) ui.news(strings.arrived(name));
 }
 

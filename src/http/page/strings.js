@@ -141,8 +141,16 @@ export function noRoute(name, diagnosis) {
 export const tooMuch = (name) =>
   naming`${name} sends more messages than this page accepts, so some are ignored. You hear everybody else as usual.`;
 
-/** The state of a connection, for a participant's tile. */
-export const peerState = { connecting: 'connecting …', connected: '', interrupted: 'connection interrupted …', failed: 'no connection' };
+/** The state of the connection to a participant. */
+const peerState = { connecting: 'connecting …', connected: '', interrupted: 'connection interrupted …', failed: 'no connection' };
+
+/** What a participant's tile says of them. */
+export const state = (peer, { away, hand, muted }) =>
+  [peerState[peer] || (away && 'away'), hand && 'hand raised', muted && 'muted'].filter(Boolean).join(', ');
+
+export const mutedByModerator = 'A moderator muted you.';
+
+export const raisedHand = (name) => naming`${name} raised a hand.`;
 
 /** How many people are in the room. */
 export const count = (people) => (people === 1 ? 'Only you' : `${people} people`);

@@ -10,7 +10,7 @@ const SPEAKING = 0.25;
 
 const $ = (id) => document.getElementById(id);
 const people = new Map(); // id → {item, audio, meter, name, state}
-const mutedPeople = new Set();
+const statuses = new Map(); // id → {away, hand, muted}
 const volumes = new Map(); // kept while a participant is absent
 const ownMeters = [$('mic-meter'), $('settings-meter')];
 let me;
@@ -149,7 +149,7 @@ export function remove(id) {
   person.audio.srcObject = null;
   person.item.remove();
   people.delete(id);
-  mutedPeople.delete(id);
+  statuses.delete(id);
   counted();
 }
 
@@ -167,19 +167,18 @@ export function state(id, state) {
   describe(id, person);
 }
 
-/** Sets whether another participant is muted. The participant may not be on the list yet. */
-export function muted(id, muted) {
-  if (muted) mutedPeople.add(id);
-  else mutedPeople.delete(id);
+/** Sets whether another participant is without a server (`away`), has raised a hand, or is muted. */
+export function status(id, status) {
+  statuses.set(id, status);
   const person = people.get(id);
   if (person) describe(id, person);
 }
 
 function describe(id, { item, state }) {
   if (id === me) return;
-  const silent = mutedPeople.has(id);
-  item.classList.toggle('muted', silent);
-  item.querySelector('.state').textContent = strings.peerState[state] || (silent ? 'muted' : '');
+  const status = statuses.get(id) ?? {};
+  for (const name of ['away', 'hand', 'muted']) item.classList.toggle(name, status[name] === true);
+  item.querySelector('.state').textContent = strings.state(state, status);
 }
 
 /** Plays a participant's audio and measures its level. */
