@@ -8,6 +8,7 @@ mod client_session;
 mod cluster;
 mod drain;
 mod hostile;
+mod kick;
 mod page;
 #[path = "../support/mod.rs"]
 mod support;
