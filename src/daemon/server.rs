@@ -148,7 +148,8 @@ impl Server {
         let expected = expected_users(inherited);
         // The rosters of a cluster do not list them any more.
         if cluster.is_none() {
-            hub.expect_return(expected);
+            let sessions = mem::take(&mut inherited.sessions);
+            hub.expect_return(expected, sessions, &config.signaling);
         }
         let mut bus = bus::Local::default();
         service::count_events(&mut bus, &metrics);

@@ -104,9 +104,9 @@ impl Server {
     /// Ends everything except the sockets, which the next process continues with. Connections are closed
     /// with a request to reconnect; this waits only briefly for them.
     pub(super) async fn hand_over(self, tasks: Tasks) -> anyhow::Result<Handover> {
-        let rooms = self.app.hub.restart().into_iter();
+        let (rooms, sessions) = self.app.hub.restart();
         self.app.hub.wait_for_suspensions().await;
-        let owned = rooms.map(|(room, users)| {
+        let owned = rooms.into_iter().map(|(room, users)| {
             let users = users.iter().map(ToString::to_string);
             (room.to_string(), users.collect())
         });
@@ -132,6 +132,7 @@ impl Server {
             at: clock::now().mono,
             external,
             rooms,
+            sessions,
             ..State::default()
         };
         let handover = Handover::new(state, stopped, self.tcp);

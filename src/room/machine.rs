@@ -454,6 +454,7 @@ fn deliver(connection: ConnectionId, frame: &Bytes, from: Option<ConnectionId>) 
 }
 
 pub use extended_member::AWAY_NOTICE;
+pub use saved::SavedMember;
 
 mod admit;
 mod announce;
@@ -468,6 +469,7 @@ mod member;
 mod presence;
 mod remote;
 mod requests;
+mod saved;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -45,13 +45,13 @@ pub use description::Description;
 pub use effect::{Effect, Entrant, Input, Join, Outcome};
 pub use envelope::Kind;
 pub use limits::Limits;
-pub use machine::{AWAY_NOTICE, Room};
+pub use machine::{AWAY_NOTICE, Room, SavedMember};
 pub use moderation_request::{BanData, GivenRole, ModerationRequest};
 pub use notice::{ice_servers, token_expiring};
 pub use profile::{Profile, Protocol, Role};
 pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, Return, RosterEvent, StatedMember};
 pub use server_frame::{Greeting, Participants, ResumeNotice, SessionNotice};
-pub use session::{ResumeSecret, Session};
+pub use session::{ResumeSecret, SavedFrames, Session};
 
 /// The reason why a message is dropped. It is counted. A plain client gets no answer, a `parlor.v1` client an `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

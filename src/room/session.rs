@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// Bytes that a kept frame counts in addition to its own.
 const FRAME_OVERHEAD_BYTES: usize = 64;
@@ -28,7 +29,42 @@ pub struct Session {
     replaced: Option<ResumeSecret>,
 }
 
+/// The frames and secrets of a session, for the next process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedFrames {
+    last: u64,
+    kept: Vec<String>,
+    secret: ResumeSecret,
+    earlier: [Option<ResumeSecret>; 2],
+    replaced: Option<ResumeSecret>,
+}
+
 impl Session {
+    /// `None` if a frame is no text.
+    pub fn save(&self) -> Option<SavedFrames> {
+        let text = |frame: &Bytes| std::str::from_utf8(frame).ok().map(str::to_owned);
+        Some(SavedFrames {
+            last: self.last,
+            kept: self.kept.iter().map(text).collect::<Option<_>>()?,
+            secret: self.secret,
+            earlier: self.earlier,
+            replaced: self.replaced,
+        })
+    }
+
+    /// `None` if there are more frames than numbers.
+    pub fn restore(saved: SavedFrames) -> Option<Session> {
+        let kept: VecDeque<Bytes> = saved.kept.into_iter().map(Bytes::from).collect();
+        (kept.len() as u64 <= saved.last).then(|| Session {
+            last: saved.last,
+            kept_bytes: kept.iter().map(cost).sum(),
+            kept,
+            secret: saved.secret,
+            earlier: saved.earlier,
+            replaced: saved.replaced,
+        })
+    }
+
     pub fn new(secret: ResumeSecret) -> Session {
         Session {
             last: 0,

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -24,14 +23,11 @@ use super::room_entry::{ConnectionInfo, Entrance, RoomEntry, limits, lock};
 use super::session_settings::SessionSettings;
 use super::signaling_metrics::SignalingMetrics;
 use crate::bus::redis::Link;
-use crate::clock::{self, Mono};
+use crate::clock;
 use crate::config::Signaling;
 use crate::metrics::Metrics;
 use crate::room::{CloseCode, ConnectionId, Departure, Limits, Room};
 use crate::token::Issue;
-
-/// Users who were connected before a restart are expected back for this long.
-const RETURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Rooms are spread over this many buckets, each with a lock.
 const BUCKET_COUNT: usize = 16;
@@ -272,14 +268,6 @@ impl Hub {
         self.stop(CloseCode::Stopped);
     }
 
-    /// Closes every connection with 1012, and every later one with 1001. Returns the connected users, whom
-    /// the next process expects back. With several nodes see [`Hub::wait_for_suspensions`].
-    pub fn restart(&self) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
-        let rooms = self.occupied_rooms();
-        self.stop(CloseCode::Restarting);
-        rooms
-    }
-
     fn stop(&self, code: CloseCode) {
         self.stopped.store(true, Ordering::SeqCst);
         self.tunnels.close_clients(code);
@@ -292,40 +280,6 @@ impl Hub {
                 self.close_room(&room, code);
             }
         }
-    }
-
-    /// Expects these users back in these rooms. Users who do not return within ten seconds have left. Call
-    /// it in a tokio runtime, before any connection.
-    pub fn expect_return(self: &Arc<Self>, rooms: Vec<(Arc<str>, Vec<Arc<str>>)>) {
-        // Several nodes keep the users who are expected back in the roster.
-        if rooms.is_empty() || self.link.is_some() {
-            return;
-        }
-        let until = clock::now().mono + RETURN_TIMEOUT;
-        for (id, users) in &rooms {
-            let mut bucket = lock(self.bucket(id));
-            let mut entry = self.new_entry(id);
-            entry.room.expect_return(users.iter().cloned(), until);
-            bucket.insert(id.clone(), Arc::new(Mutex::new(entry)));
-            self.metrics.rooms.inc();
-        }
-        let hub = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(RETURN_TIMEOUT).await;
-            // At least `until`, because the timer has another clock.
-            let now = clock::now().mono.max(until);
-            rooms.iter().for_each(|(room, _)| hub.expire(room, now));
-        });
-    }
-
-    fn expire(&self, room: &str, now: Mono) {
-        let mut bucket = lock(self.bucket(room));
-        let Some(entry) = bucket.get(room).cloned() else {
-            return;
-        };
-        self.update(&mut bucket, room, &entry, |entry| {
-            entry.room.expire(now, &mut entry.effects);
-        });
     }
 
     /// Closes every later connection with 1012.
@@ -490,6 +444,7 @@ impl Hub {
 }
 
 mod handle;
+mod handover;
 mod live;
 mod sessions;
 mod suspension;

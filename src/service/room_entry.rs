@@ -351,6 +351,7 @@ pub fn limits(settings: &Signaling) -> Limits {
 }
 
 mod live;
+mod saved;
 #[cfg(test)]
 mod session_tests;
 mod sessions;

@@ -44,7 +44,7 @@ pub struct Claims {
 }
 
 /// Decides whether a token was issued before its user's tokens were ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Issue {
     /// A token that parlor issued.
     Own { generation: u64 },

@@ -13,6 +13,7 @@ use listenfd::ListenFd;
 use super::state::{State, boot_id};
 use crate::clock;
 use crate::relay;
+use crate::service::SavedRoom;
 
 /// Maximum size of a state: 20,000 allocations take about 20 MB.
 const MAX_STATE_BYTES: u64 = 1 << 30;
@@ -27,6 +28,8 @@ pub(crate) struct Inherited {
     pub has_state: bool,
     /// Rooms with their connected users.
     pub rooms: Vec<(String, Vec<String>)>,
+    /// The sessions of `parlor.v1` clients.
+    pub sessions: Vec<SavedRoom>,
 }
 
 /// Takes the inherited descriptors. Call it before any thread exists: it changes the environment.
@@ -82,6 +85,7 @@ pub(crate) fn take() -> Inherited {
         external: state.external,
         has_state: true,
         rooms: state.rooms,
+        sessions: state.sessions,
     }
 }
 

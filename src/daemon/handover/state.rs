@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Mono;
 use crate::relay;
+use crate::service::SavedRoom;
 
 const MAGIC: &[u8] = b"parlor handover\n";
 
-/// Incremented with each change of the format: a state is never read by the rules of another version.
+/// Incremented with each change of the format, except an optional field: a state is never read by the rules of another
+/// version.
 const VERSION: u32 = 2;
 
 const HEADER_BYTES: usize = MAGIC.len() + 4 + 8 + SHA256_OUTPUT_LEN;
@@ -33,6 +35,9 @@ pub(crate) struct State {
     pub listeners: Vec<(u64, String)>,
     /// Rooms with their connected users.
     pub rooms: Vec<(String, Vec<String>)>,
+    /// The sessions of `parlor.v1` clients. Older versions do not know them, and reject a state that has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<SavedRoom>,
 }
 
 /// A state cannot be restored.

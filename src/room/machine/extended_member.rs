@@ -1,7 +1,7 @@
 //! A member whose client speaks `parlor.v1`.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use crate::clock::Mono;
@@ -24,7 +24,8 @@ pub(super) struct Extended {
     /// The used budget of changes, and of names among them.
     pub updates: Gcra,
     pub names: Gcra,
-    ids: RecentIds,
+    /// Hashes of the last ids.
+    ids: VecDeque<u64>,
     /// The request that has no answer yet.
     pub request: Option<Box<PendingRequest>>,
 }
@@ -50,25 +51,33 @@ pub(super) struct Away {
 impl Extended {
     /// Whether a frame with this `id` was accepted before.
     pub(super) fn is_repeated(&self, id: &str) -> bool {
-        let hash = self.ids.hasher.hash_one(id);
-        self.ids.hashes.contains(&hash)
+        self.ids.contains(&hash_of(id))
     }
 
     /// Remembers the `id` of an accepted frame.
     pub(super) fn remember(&mut self, id: &str) {
-        if self.ids.hashes.len() == MAX_IDS {
-            self.ids.hashes.pop_front();
+        if self.ids.len() == MAX_IDS {
+            self.ids.pop_front();
         }
-        let hash = self.ids.hasher.hash_one(id);
-        self.ids.hashes.push_back(hash);
+        self.ids.push_back(hash_of(id));
+    }
+
+    /// The remembered ids, for the next process.
+    pub(super) fn saved_ids(&self) -> Vec<u64> {
+        self.ids.iter().copied().collect()
+    }
+
+    pub(super) fn restore_ids(&mut self, ids: &[u64]) {
+        let skipped = ids.len().saturating_sub(MAX_IDS);
+        self.ids = ids[skipped..].iter().copied().collect();
     }
 }
 
-/// Hashes of the last ids: the keys of the hasher are random, so that a client cannot choose two ids with one hash.
-#[derive(Debug, Default)]
-struct RecentIds {
-    hasher: RandomState,
-    hashes: VecDeque<u64>,
+/// The hash of an id. A client that chooses two ids with one hash loses a frame of its own.
+fn hash_of(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -88,6 +97,6 @@ mod tests {
         }
         let remembered = (0..300).filter(|number| extended.is_repeated(&number.to_string()));
         assert!(remembered.eq(44..300));
-        assert_eq!(extended.ids.hashes.len(), MAX_IDS);
+        assert_eq!(extended.ids.len(), MAX_IDS);
     }
 }

@@ -75,7 +75,7 @@ fn a_change_of_the_relay_reaches_clients_by_their_protocol() {
         room: "{}".to_owned(),
         ice_servers: "{}".to_owned(),
         limits: "{}".to_owned(),
-        within: RETURN_TIMEOUT,
+        within: std::time::Duration::from_secs(30),
     };
     let people = [("a", &extended), ("b", &plain), ("c", &noticing)];
     let _handles = people.map(|(user, outbox)| {

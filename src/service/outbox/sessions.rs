@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::{Outbox, Queued, State, frame_cost, wake};
 use crate::room::{CloseCode, ResumeSecret, Session};
 use crate::service::resume_memory::{Excess, Holder, ResumeMemory};
+use crate::service::saved_sessions::SavedQueue;
 use crate::service::session_queue::SessionQueue;
 
 /// A session that moves to another connection, and the frames that were queued for it.
@@ -40,6 +41,35 @@ impl Outbox {
                 ..self
             }
         })
+    }
+
+    /// Saves the session for the next process. All frames get their numbers now: the connection sends the last ones with
+    /// the numbers that the next process knows. `None` if frames are lost, or for a plain connection.
+    pub(in crate::service) fn save(&self) -> Option<SavedQueue> {
+        let mut state = self.locked();
+        if state.close == Some(CloseCode::TooSlow) {
+            return None;
+        }
+        let frames = std::mem::take(&mut state.frames);
+        let queue = state.session.as_mut()?;
+        for queued in frames {
+            let numbered = queue.session.number(&queued.frame);
+            let added = numbered.len() - queued.frame.len();
+            self.bytes.fetch_add(added, Ordering::Relaxed);
+            queue.missed.push_back(numbered);
+        }
+        Some(SavedQueue {
+            frames: queue.session.save()?,
+            ice_due: queue.renewals.inherited(),
+        })
+    }
+
+    /// Records that the session is of an earlier process, and has no connection. False if its frames are too many.
+    pub(in crate::service) fn restore(&self, ice_due: Option<u64>) -> bool {
+        if let Some(queue) = &mut self.locked().session {
+            queue.renewals.times.ice_due = ice_due;
+        }
+        self.detach()
     }
 
     /// Queues a frame without a number before all others.
