@@ -3,19 +3,21 @@
 use crate::storage::Room;
 
 /// The last changes that the `parlor.v1` clients of a room have got.
-#[derive(Default)]
-pub(super) struct LiveState {
+#[derive(Debug, Clone, Default)]
+pub struct LiveState {
     /// The last message of the chat.
     pub last_message: Option<i64>,
-    /// The room that was sent last; `None` if a newcomer got a later one with the welcome.
+    /// The room as it was sent last. A newcomer may have got a later one with the welcome.
     pub room: Option<Room>,
 }
 
 impl LiveState {
-    /// A client has got the room, and gets the messages after `last`. Earlier clients may have yet to get some of those
-    /// before.
-    pub(super) fn begin(&mut self, last: i64) {
-        self.last_message.get_or_insert(last);
-        self.room = None;
+    /// Adds a client that begins with `newcomer`. Earlier clients may have yet to get what it has.
+    pub(super) fn begin(&mut self, newcomer: LiveState, is_only_client: bool) {
+        if is_only_client {
+            *self = newcomer;
+        } else {
+            self.last_message = self.last_message.or(newcomer.last_message);
+        }
     }
 }

@@ -53,7 +53,7 @@ struct Entering {
     /// If the connection speaks `parlor.v1`.
     greeting: Option<Greeting>,
     /// As of [`Entrance`].
-    last_chat_message: i64,
+    live: LiveState,
 }
 
 /// A connection that enters a room.
@@ -67,8 +67,8 @@ pub struct Entrance<'a> {
     pub resume: bool,
     /// If the connection speaks `parlor.v1`.
     pub greeting: Option<Greeting>,
-    /// The id of the last message that the room's chat had before: such a client gets the later ones.
-    pub last_chat_message: i64,
+    /// The room and the last message of its chat before: such a client gets later changes.
+    pub live: LiveState,
     /// Whether the token makes its bearer an admin.
     pub is_token_admin: bool,
 }
@@ -82,7 +82,7 @@ impl<'a> Entrance<'a> {
             profile: None,
             resume: false,
             greeting: None,
-            last_chat_message: 0,
+            live: LiveState::default(),
             is_token_admin: false,
         }
     }
@@ -150,7 +150,7 @@ impl RoomEntry {
             profile,
             resume,
             greeting,
-            last_chat_message,
+            live,
             is_token_admin,
         } = entrance;
         let entrant = Entrant {
@@ -176,7 +176,7 @@ impl RoomEntry {
                 };
                 self.connections.insert(connection, known);
                 if let Some(greeting) = greeting {
-                    self.live.begin(last_chat_message);
+                    self.live.begin(live, self.room.extended_count() == 1);
                     let welcome = Welcome {
                         room: &self.room,
                         participants: &self.room.participants(),
@@ -204,7 +204,7 @@ impl RoomEntry {
             profile,
             resume,
             greeting,
-            last_chat_message,
+            live,
             is_token_admin,
         } = entrance;
         let (sender, entered) = oneshot::channel();
@@ -223,7 +223,7 @@ impl RoomEntry {
             entering: Some(Box::new(Entering {
                 entered: sender,
                 greeting,
-                last_chat_message,
+                live,
             })),
         };
         let connection = self.room.enter_as(entrant, now.mono);
@@ -255,7 +255,8 @@ impl RoomEntry {
                         && let Some(entering) = &known.entering
                         && let Some(greeting) = &entering.greeting
                     {
-                        self.live.begin(entering.last_chat_message);
+                        let is_only_client = self.room.extended_count() == 1;
+                        self.live.begin(entering.live.clone(), is_only_client);
                         let welcome = Welcome {
                             room: &self.room,
                             participants: &participants,

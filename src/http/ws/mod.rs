@@ -46,7 +46,9 @@ use super::write_timeout::WriteTimeout;
 use crate::ingress::ConnectionPermit;
 use crate::ingress::Stream;
 use crate::room::{CloseCode, Greeting};
-use crate::service::{Admitted, App, Entrance, Outbox, RoomHandle, check_entered, close_code};
+use crate::service::{
+    Admitted, App, Entrance, LiveState, Outbox, RoomHandle, check_entered, close_code,
+};
 
 pub(in crate::http) use tunnel::accept_tunnels;
 
@@ -201,7 +203,8 @@ impl Session {
                 let max_queue = self.app.settings().config.signaling.max_queue;
                 let outbox = Outbox::new(max_queue).with_notices(self.accepts_notices);
                 let expires = (!admitted.outlives_token).then_some(admitted.token_end);
-                let (outbox, handle) = self.enter(admitted, Arc::new(outbox), None, 0)?;
+                let (outbox, handle) =
+                    self.enter(admitted, Arc::new(outbox), None, LiveState::default())?;
                 (outbox, handle, Ending::Plain(expires))
             }
         };
@@ -219,7 +222,7 @@ impl Session {
         admitted: Admitted,
         outbox: Arc<Outbox>,
         greeting: Option<Greeting>,
-        last_chat_message: i64,
+        live: LiveState,
     ) -> Result<(Arc<Outbox>, RoomHandle), CloseCode> {
         let entrance = Entrance {
             user: &admitted.user,
@@ -227,7 +230,7 @@ impl Session {
             profile: Some(admitted.profile),
             resume: self.resume,
             greeting,
-            last_chat_message,
+            live,
             is_token_admin: admitted.is_token_admin,
         };
         let handle = self.app.hub.join(&self.room, entrance, &outbox)?;
@@ -252,10 +255,13 @@ impl Session {
             return Ok((outbox, handle));
         }
         let last = self.app.store.last_message(&self.room).await;
-        let last = last.map_err(|error| close_code(error.into()))?;
+        let live = LiveState {
+            last_message: Some(last.map_err(|error| close_code(error.into()))?),
+            room: newcomer.access.room.clone(),
+        };
         let (greeting, renewal) = newcomer.greeting(&self.app).await;
         outbox.renew_ice_at(renewal);
-        self.enter(admitted, outbox, Some(greeting), last)
+        self.enter(admitted, outbox, Some(greeting), live)
     }
 }
 

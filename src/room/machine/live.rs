@@ -12,6 +12,11 @@ impl Room {
         self.extended > 0
     }
 
+    /// The number of members of this node that speak `parlor.v1`, with or without a connection.
+    pub fn extended_count(&self) -> usize {
+        self.extended
+    }
+
     /// Sends a message of the chat.
     pub fn send_chat(&self, message: &ChatMessage<'_>, effects: &mut Vec<Effect>) {
         self.send_to_extended(&message.render(&self.id), effects);
