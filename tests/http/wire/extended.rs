@@ -19,6 +19,16 @@ fn about(seq: u64, kind: &str, user: &str, data: &Value) -> Value {
     json!({"seq": seq, "type": kind, "data": data, "from": user, "roomId": LOBBY})
 }
 
+/// The next frame that is not about the room: after a change by another process, the room may be sent once.
+fn read_about_people(client: &mut Client) -> Value {
+    loop {
+        let frame = client.read();
+        if frame["type"] != "room-updated" {
+            return frame;
+        }
+    }
+}
+
 /// A frame of a client.
 fn frame(kind: &str, to: Option<&str>, data: &Value) -> Value {
     let mut frame = json!({"type": kind, "from": "me", "roomId": LOBBY, "data": data});

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::frame;
+use super::{frame, read_about_people};
 use crate::wire::world::{Client, LOBBY, World, offer};
 
 fn update(data: &Value) -> Value {
@@ -113,7 +113,7 @@ fn a_role_that_another_process_changes_is_seen() {
     let (_bob, _) = world.enter_extended(LOBBY, "bob");
     assert_eq!(alice.read()["data"]["participant"]["role"], "member");
     let role = |alice: &mut Client| {
-        let updated = alice.read();
+        let updated = read_about_people(alice);
         assert_eq!(updated["type"], "participant-updated");
         assert_eq!(updated["data"]["userId"], "bob");
         updated["data"]["role"].clone()

@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use parlor::token::Claims;
 
-use super::frame;
+use super::{frame, read_about_people};
 use crate::tokens::sign_by_secret;
 use crate::wire::world::{Client, LOBBY, SECRET, World, now, offer, sign};
 
@@ -197,11 +197,11 @@ fn a_sign_out_elsewhere_is_judged_by_the_newest_token() {
         ));
     }
     assert_eq!(bob.close_code(), 4001);
-    let left = alice.read();
+    let left = read_about_people(&mut alice);
     assert_eq!(
         (&left["type"], &left["from"]),
         (&json!("user-left"), &json!("bob"))
     );
     alice.send(&json!({"type": "dance", "from": 1, "roomId": 1}));
-    assert_eq!(alice.read()["type"], "error");
+    assert_eq!(read_about_people(&mut alice)["type"], "error");
 }
