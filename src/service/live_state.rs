@@ -12,6 +12,13 @@ pub struct LiveState {
 }
 
 impl LiveState {
+    /// Whether the clients have got this room. A new owner shows in the participants.
+    pub(super) fn shows(&self, room: &Room) -> bool {
+        let visible = |room: &Room| (room.private, room.max_participants, room.locked);
+        let shown = self.room.as_ref();
+        shown.is_some_and(|shown| shown.name == room.name && visible(shown) == visible(room))
+    }
+
     /// Adds a client that begins with `newcomer`. Earlier clients may have yet to get what it has.
     pub(super) fn begin(&mut self, newcomer: LiveState, is_only_client: bool) {
         if is_only_client {

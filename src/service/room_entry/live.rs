@@ -7,7 +7,7 @@ use crate::storage::Room;
 impl RoomEntry {
     /// Sends the changed room, unless it was sent like this before.
     pub(in crate::service) fn send_room(&mut self, room: &Room, json: &str) {
-        if self.live.room.as_ref() != Some(room) {
+        if !self.live.shows(room) {
             self.live.room = Some(room.clone());
             self.room.send_room(json, &mut self.effects);
         }
