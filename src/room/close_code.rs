@@ -51,6 +51,11 @@ impl CloseCode {
         CloseCode::NoPong,
     ];
 
+    /// The code with this number; `None` if there is none.
+    pub fn from_code(code: u16) -> Option<CloseCode> {
+        CloseCode::ALL.into_iter().find(|one| one.code() == code)
+    }
+
     /// The number in the close frame.
     pub fn code(self) -> u16 {
         match self {

@@ -22,7 +22,6 @@ use crate::bus::redis::{Link, LinkError, Output, Server};
 use crate::room::NodeId;
 
 pub(super) use answer::serve;
-pub use ask::NoAnswer;
 pub use protocol::{
     ListedConnection, ListedSession, NodeAnswers, NodeDescription, NodeSessions, Revocation,
 };

@@ -62,8 +62,8 @@ pub use auth::{AuthError, Caller, RoomAccess, room_access, room_access_of};
 pub use change_order::ChangeOrder;
 pub use chat::DeleteMessageError;
 pub use cluster::{
-    IncomingTunnel, ListedConnection, ListedSession, NoAnswer, NodeAnswers, NodeDescription,
-    NodeSessions, Revocation, TunnelRequest, TunnelStream,
+    IncomingTunnel, ListedConnection, ListedSession, NodeAnswers, NodeDescription, NodeSessions,
+    Revocation, TunnelRequest, TunnelStream,
 };
 pub use event_metrics::count_events;
 pub use external_changes::load_revocations;

@@ -17,7 +17,7 @@ use crate::http::State;
 use crate::ingress::{ConnectionPermit, Stream};
 use crate::room::{CloseCode, NodeId};
 use crate::service::{
-    self, App, IncomingTunnel, NoAnswer, TunnelRequest, TunnelStream, check_entered, room_access_of,
+    self, App, IncomingTunnel, TunnelRequest, TunnelStream, check_entered, room_access_of,
 };
 use crate::token::Claims;
 use crate::url::Host;
@@ -38,7 +38,7 @@ impl Session {
     /// Opens a tunnel if the client resumes a session of another node. `None`: this node serves the client.
     ///
     /// # Errors
-    /// [`CloseCode::ConnectionError`] if that node does not answer: the client may come again.
+    /// The code of that node, or [`CloseCode::ConnectionError`] if it does not answer: the client may come again.
     pub(super) async fn open_tunnel(&self) -> Result<Option<Tunnel>, CloseCode> {
         let (Some(Ok(_)), Some(newcomer)) = (&self.verdict, &self.newcomer) else {
             return Ok(None);
@@ -59,10 +59,8 @@ impl Session {
             session: session.clone(),
             seq: *seq,
         };
-        match self.app.open_tunnel(&node, request).await {
-            Ok(stream) => Ok(stream.map(|stream| Tunnel { node, stream })),
-            Err(NoAnswer) => Err(CloseCode::ConnectionError),
-        }
+        let stream = self.app.open_tunnel(&node, request).await?;
+        Ok(stream.map(|stream| Tunnel { node, stream }))
     }
 }
 
@@ -131,13 +129,20 @@ pub(in crate::http) async fn accept_tunnels(state: Arc<State>, shutdown: Cancell
     }
 }
 
-/// Resumes a session, and serves its connection. Refuses the tunnel if the session cannot be resumed.
+/// Resumes a session, and serves its connection.
 async fn serve(state: Arc<State>, incoming: IncomingTunnel) {
     let app = &state.app;
     let Some(link) = app.hub.link() else { return };
-    let Some((outbox, handle, ending)) = resume(&state, &incoming.request).await else {
-        tracing::debug!("tunnel refused");
-        return;
+    let (outbox, handle, ending) = match resume(&state, &incoming.request).await {
+        Ok(entered) => entered,
+        Err(failure) => {
+            tracing::debug!("tunnel refused");
+            match failure {
+                Failure::Refused => incoming.refuse(),
+                Failure::Closed(code) => incoming.close(code),
+            }
+            return;
+        }
     };
     let node = incoming.node().clone();
     let stream = incoming.accept(&app.hub, link);
@@ -171,27 +176,41 @@ async fn serve(state: Arc<State>, incoming: IncomingTunnel) {
     finish(app, framed, cause).await;
 }
 
+/// The reason why a session is not resumed.
+enum Failure {
+    /// The other node decides whether the user may join.
+    Refused,
+    Closed(CloseCode),
+}
+
 /// Resumes a session of this node for a client of another one, which has checked the client's token.
-async fn resume(state: &Arc<State>, request: &TunnelRequest) -> Option<Entered> {
+async fn resume(state: &Arc<State>, request: &TunnelRequest) -> Result<Entered, Failure> {
     let app = &state.app;
     let claims = Claims {
         own: request.is_own_token,
         ..request.claims.clone()
     };
-    let host = Host::parse(&request.host).ok()?;
-    let epoch = app.hub.epoch();
-    let access = room_access_of(app, claims.clone(), &request.room)
-        .await
-        .ok()?;
-    let admitted = service::admit(app, &access, &request.room).ok()?;
-    let outbox = session_outbox(app, &admitted);
+    let host = Host::parse(&request.host).map_err(|_| Failure::Refused)?;
     let (room, token) = (&request.room, &request.session);
-    let mut handle = resumption::resume(app, room, &admitted, token, request.seq, &outbox)?;
+    let epoch = app.hub.epoch();
+    let access = room_access_of(app, claims.clone(), room).await;
+    // That the store fails ends no session.
+    let access = access.map_err(|error| match service::close_code(error) {
+        CloseCode::ConnectionError => Failure::Closed(CloseCode::ConnectionError),
+        _ => Failure::Refused,
+    })?;
+    let admitted = service::admit(app, &access, room).map_err(|_| Failure::Refused)?;
+    if app.hub.is_replaced(room, &admitted.user, token) {
+        return Err(Failure::Closed(CloseCode::Replaced));
+    }
+    let outbox = session_outbox(app, &admitted);
+    let resumed = resumption::resume(app, room, &admitted, token, request.seq, &outbox);
+    let mut handle = resumed.ok_or(Failure::Refused)?;
     if app.hub.epoch() != epoch {
         // Access has changed since the verdict, possibly for this user.
         let checked = check_entered(app, &mut handle, &admitted.user, admitted.issue).await;
-        checked.ok()?;
+        checked.map_err(Failure::Closed)?;
     }
     let ending = extended_ending(state, &handle, &admitted.user, host, claims);
-    Some((outbox, handle, ending))
+    Ok((outbox, handle, ending))
 }

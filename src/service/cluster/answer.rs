@@ -50,9 +50,10 @@ async fn answer(app: Arc<App>, revocations: Arc<Revocations>, request: Incoming)
         NodeRequest::Sessions => reply(&app, &request, &app.listed_sessions().await),
         NodeRequest::End(session) => reply(&app, &request, &app.end_session(&session).await),
         NodeRequest::Tunnel(tunnel) => {
-            let accepted = timeout(REPLY_TIMEOUT, app.hub.offer_tunnel(&request.node, *tunnel));
-            let is_accepted = matches!(accepted.await, Ok(Ok(())));
-            reply(&app, &request, &is_accepted);
+            let offered = app.hub.offer_tunnel(&request.node, *tunnel);
+            if let Ok(Ok(answer)) = timeout(REPLY_TIMEOUT, offered).await {
+                reply(&app, &request, &answer);
+            }
         }
         NodeRequest::Protocol { room, user } => {
             reply(&app, &request, &app.hub.protocol_of(&room, &user));

@@ -10,14 +10,11 @@ use super::protocol::{
     Revocation,
 };
 use super::requests::Requests;
-use super::tunnel::{TunnelRequest, TunnelStream};
+use super::tunnel::{TunnelAnswer, TunnelRequest, TunnelStream};
 use crate::bus::redis::{Link, node_name};
+use crate::room::CloseCode;
 use crate::room::{NodeId, Protocol};
 use crate::service::{App, Ended};
-
-/// A node has not answered in time.
-#[derive(Debug)]
-pub struct NoAnswer;
 
 /// A call that waits; dropping it ends it.
 struct Waiting<'a> {
@@ -92,24 +89,29 @@ impl App {
     /// cannot be resumed.
     ///
     /// # Errors
-    /// The node has not answered.
+    /// The code with which the client's connection has to be closed.
     pub async fn open_tunnel(
         &self,
         node: &NodeId,
         request: impl FnOnce(u64) -> TunnelRequest,
-    ) -> Result<Option<TunnelStream>, NoAnswer> {
+    ) -> Result<Option<TunnelStream>, CloseCode> {
+        // The client comes again.
+        const NO_ANSWER: CloseCode = CloseCode::ConnectionError;
         let tunnels = &self.hub.tunnels;
-        let link = self.hub.link().ok_or(NoAnswer)?;
-        let (number, stream) = tunnels.open(link, node).ok_or(NoAnswer)?;
+        let link = self.hub.link().ok_or(NO_ANSWER)?;
+        let (number, stream) = tunnels.open(link, node).ok_or(NO_ANSWER)?;
         let request = NodeRequest::Tunnel(Box::new(request(number)));
         let turn = timeout(REPLY_TIMEOUT, tunnels.opening.acquire()).await;
-        let _turn = turn.map_err(|_| NoAnswer)?.map_err(|_| NoAnswer)?;
+        let _turn = turn.map_err(|_| NO_ANSWER)?.map_err(|_| NO_ANSWER)?;
         let send = |bytes| link.tell(node.clone(), bytes);
         let requests = &self.hub.requests;
         let replies = call(link, requests, vec![node.clone()], &request, send).await;
-        let answer = parse::<bool>(replies).answers.into_iter().next();
-        let (_, is_accepted) = answer.ok_or(NoAnswer)?;
-        Ok(is_accepted.then_some(stream))
+        let mut answers = parse::<TunnelAnswer>(replies).answers.into_iter();
+        match answers.next().ok_or(NO_ANSWER)?.1 {
+            TunnelAnswer::Accepted => Ok(Some(stream)),
+            TunnelAnswer::Refused => Ok(None),
+            TunnelAnswer::Closed(code) => Err(CloseCode::from_code(code).unwrap_or(NO_ANSWER)),
+        }
     }
 
     /// Sends a request to the other nodes, and waits at most two seconds for their answers. `None` without other nodes.

@@ -22,7 +22,8 @@ pub(super) enum NodeRequest {
     End(ListedSession),
     /// Answered by [`Ended`](crate::service::Ended), when the change has taken effect.
     Count(Revocation),
-    /// Passes on the connection of a client that resumes a session. Answered by whether it is accepted.
+    /// Passes on the connection of a client that resumes a session. Answered by
+    /// [`TunnelAnswer`](super::tunnel::TunnelAnswer), if at all.
     Tunnel(Box<TunnelRequest>),
     /// The protocol of a user's client. Answered by `Option<Protocol>`.
     Protocol { room: String, user: String },

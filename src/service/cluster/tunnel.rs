@@ -11,6 +11,7 @@ mod offers;
 mod registry;
 mod stream;
 
+pub(in crate::service) use incoming::TunnelAnswer;
 pub use incoming::{IncomingTunnel, TunnelRequest};
 pub(in crate::service) use registry::Tunnels;
 pub use stream::{TunnelControl, TunnelStream};

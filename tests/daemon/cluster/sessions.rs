@@ -58,6 +58,26 @@ fn a_client_whose_connection_is_passed_on_is_closed_by_each_node() {
 }
 
 #[test]
+fn a_replaced_token_changes_nothing_at_any_node() {
+    let cluster = Cluster::new(LONG_LEASE);
+    let (one, two) = (cluster.start("one"), cluster.start("two"));
+    let (mut alice, mut bob) = passed_on(&one, &two);
+    let earlier = alice.session.clone();
+    alice.resume(one.http());
+    // A frame of the client ends the earlier token.
+    alice.send("bob", "resumed again");
+    bob.reads("resumed again");
+    for node in [&one, &two] {
+        let query = format!("&session={earlier}&seq={}", alice.seq);
+        let token = cluster_token("alice");
+        let late = socket::open_extended(node.http(), LOBBY, &token, &query);
+        assert_eq!(socket::close_code(&mut late.expect("an upgrade")), 4009);
+    }
+    bob.send("alice", "still there");
+    alice.reads("still there");
+}
+
+#[test]
 fn without_redis_a_client_returns_to_the_node_of_its_session() {
     let redis = Redis::start();
     let cluster = Cluster::on(&redis, LONG_LEASE);

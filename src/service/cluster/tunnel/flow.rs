@@ -80,8 +80,7 @@ impl Flow {
             Body::Finish => self.is_finished = true,
             Body::Reset => self.is_reset = true,
             Body::Close(code) => {
-                let mut codes = CloseCode::ALL.into_iter();
-                let known = codes.find(|one| one.code() == code);
+                let known = CloseCode::from_code(code);
                 self.close = Some(known.unwrap_or(CloseCode::ConnectionError));
             }
         }

@@ -30,11 +30,22 @@ pub struct TunnelRequest {
     pub seq: u64,
 }
 
-/// A request to open a tunnel. Dropping it refuses it.
+/// The answer to a [`TunnelRequest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::service) enum TunnelAnswer {
+    Accepted,
+    /// The session cannot be resumed: the user has to join.
+    Refused,
+    /// The client's connection is closed with this code.
+    Closed(u16),
+}
+
+/// A request to open a tunnel. Dropping it answers nothing: the client comes again.
 pub struct IncomingTunnel {
     pub request: TunnelRequest,
     pub(super) node: NodeId,
-    pub(super) accepted: oneshot::Sender<()>,
+    pub(super) answer: oneshot::Sender<TunnelAnswer>,
 }
 
 /// The requests that wait.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::incoming::{IncomingTunnel, MAX_WAITING, TunnelRequest};
+use super::incoming::{IncomingTunnel, MAX_WAITING, TunnelAnswer, TunnelRequest};
 use super::stream::TunnelStream;
 use crate::bus::redis::{Link, node_name};
 use crate::clock;
-use crate::room::NodeId;
+use crate::room::{CloseCode, NodeId};
 use crate::service::hub::Hub;
 use crate::service::resume_token::{ResumeToken, node_tag};
 
@@ -59,21 +59,20 @@ impl Hub {
         }
     }
 
-    /// Queues the request of another node. The receiver gets a value when it is accepted, and an error when it is
-    /// refused.
+    /// Queues the request of another node. The receiver gets an error if there is no answer.
     pub(in crate::service) fn offer_tunnel(
         &self,
         node: &NodeId,
         request: TunnelRequest,
-    ) -> oneshot::Receiver<()> {
-        let (accepted, answer) = oneshot::channel();
+    ) -> oneshot::Receiver<TunnelAnswer> {
+        let (sender, answer) = oneshot::channel();
         let incoming = &self.tunnels.incoming;
         let mut waiting = incoming.waiting();
         if waiting.len() < MAX_WAITING {
             waiting.push_back(IncomingTunnel {
                 request,
                 node: node.clone(),
-                accepted,
+                answer: sender,
             });
             incoming.arrived.notify_one();
         }
@@ -103,7 +102,17 @@ impl IncomingTunnel {
     pub fn accept(self, hub: &Hub, link: &Arc<Link>) -> TunnelStream {
         let stream = hub.tunnels.accept(link, &self.node, self.request.tunnel);
         // If nobody waits for the answer, the other end has ended, and resets the tunnel.
-        let _ = self.accepted.send(());
+        let _ = self.answer.send(TunnelAnswer::Accepted);
         stream
+    }
+
+    /// Answers that the session cannot be resumed.
+    pub fn refuse(self) {
+        let _ = self.answer.send(TunnelAnswer::Refused);
+    }
+
+    /// Answers that the connection of the client has to be closed.
+    pub fn close(self, code: CloseCode) {
+        let _ = self.answer.send(TunnelAnswer::Closed(code.code()));
     }
 }
