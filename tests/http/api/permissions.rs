@@ -80,7 +80,7 @@ const ROUTES: [(&str, &str); 26] = [
 ];
 
 /// The frames of `parlor.v1` that concern the store or other people, and what they have besides their type.
-const FRAMES: [(&str, &str); 12] = [
+const FRAMES: [(&str, &str); 13] = [
     ("offer", ""),
     ("message", r#","data":1"#),
     ("seen", r#","data":{"seq":0}"#),
@@ -93,6 +93,7 @@ const FRAMES: [(&str, &str); 12] = [
     ("mute", r#","to":"target""#),
     ("lock", r#","data":{"locked":true}"#),
     ("role", r#","to":"target","data":{"role":"moderator"}"#),
+    ("token", r#","data":{"token":"{token}"}"#),
 ];
 
 const KIND: [(&str, &str); 1] = [("Content-Type", "application/json")];
@@ -263,10 +264,12 @@ fn table(fixture: &Fixture, is_private: bool, number: &mut usize) -> String {
         for name in CALLERS {
             *number += 1;
             room(fixture, *number, is_private, false);
-            let rest = rest.replace("{message}", &message_id(*number).to_string());
+            let token = token(name, *number);
+            let rest = rest
+                .replace("{message}", &message_id(*number).to_string())
+                .replace("{token}", token.as_deref().unwrap_or_default());
             let frame =
                 format!(r#"{{"type":"{kind}","from":"me","roomId":"here","id":"f"{rest}}}"#);
-            let token = token(name, *number);
             let room = format!("r{number}");
             let answer = answer_to_frame(fixture, &room, token.as_deref(), &frame);
             write!(table, " {answer} |").unwrap();
