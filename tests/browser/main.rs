@@ -660,7 +660,7 @@ fn restarted_in_mid_call(beside: usize) {
             assert!(longest < RESTART_GAP_MS, "{what}: {seen}");
         }
         let others =
-            "test.frames.filter((type) => !['welcome', 'participant-updated'].includes(type))";
+            "test.frames.filter((type) => !['resumed', 'participant-updated'].includes(type))";
         assert_eq!(
             person.ask(others),
             json!([]),

@@ -25,7 +25,7 @@ impl World {
     ) -> Check {
         let now = self.now;
         let profile = Profile {
-            display_name: user.into(),
+            display_name: State::new(user).name.into(),
             role: Role::Member,
             joined_at: 1_700_000_000,
         };

@@ -69,7 +69,8 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(user: &str) -> State {
         State {
-            name: user.to_owned(),
+            // Not the id, which is the name of a member without a description.
+            name: format!("{user} 0"),
             muted: false,
         }
     }
