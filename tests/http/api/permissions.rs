@@ -156,9 +156,10 @@ fn room(fixture: &Fixture, number: usize, is_private: bool, is_locked: bool) {
     fixture.sql(&sql);
 }
 
-/// The id of the message in a room; those between are of messages that a request writes.
+/// The id of the message in a room; those between are of messages that a request writes to SQLite. PostgreSQL counts these
+/// from 1.
 fn message_id(number: usize) -> usize {
-    10 * number
+    1_000_000 + 10 * number
 }
 
 /// The token of a caller; `None` for one without.
