@@ -339,11 +339,15 @@ impl Client {
 
     /// The code of the close frame that comes next; texts before it are read over.
     pub(super) fn close_code(&mut self) -> u16 {
+        let start = clock::now().mono;
         loop {
             match self.next() {
                 Message::Close(Some(close)) => return close.code.into(),
                 Message::Close(None) => panic!("a close frame without a code"),
-                _ => {}
+                _ => {
+                    let waited = clock::now().mono.since(start);
+                    assert!(waited < DEADLINE, "no close frame in {waited:?}");
+                }
             }
         }
     }
