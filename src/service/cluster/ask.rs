@@ -12,8 +12,7 @@ use super::protocol::{
 use super::requests::Requests;
 use super::tunnel::{TunnelAnswer, TunnelRequest, TunnelStream};
 use crate::bus::redis::{Link, node_name};
-use crate::room::CloseCode;
-use crate::room::{NodeId, Protocol};
+use crate::room::{CloseCode, NodeId, Protocol};
 use crate::service::{App, Ended};
 
 /// A call that waits; dropping it ends it.

@@ -8,7 +8,7 @@ use redis::{Cmd, cmd};
 use super::queue::Work;
 use super::returns::RETURN_TIMEOUT;
 use crate::bus::redis::scripts::{Script, Scripts};
-use crate::room::{ConnectionId, NodeId, Request};
+use crate::room::{ConnectionId, Departure, NodeId, Request};
 
 /// Entries that an inbox keeps for a node that does not read it.
 const MAX_INBOX_ENTRIES: usize = 10_000;
@@ -132,20 +132,12 @@ impl Identity {
                 user,
                 connection,
                 reason,
-            } => {
-                let mut command = self.leave(number, room, user, *connection, &self.id);
-                command.arg(reason.label());
-                command
-            }
+            } => self.leave(number, room, user, *connection, &self.id, *reason),
             Request::End {
                 user,
                 place,
                 reason,
-            } => {
-                let mut command = self.leave(number, room, user, place.connection, &place.node);
-                command.arg(reason.label());
-                command
-            }
+            } => self.leave(number, room, user, place.connection, &place.node, *reason),
             Request::Restate {
                 number: request,
                 members,
@@ -174,6 +166,7 @@ impl Identity {
         user: &str,
         connection: ConnectionId,
         node: &NodeId,
+        reason: Departure,
     ) -> Cmd {
         let mut command = self.script(Script::Leave);
         command
@@ -181,7 +174,8 @@ impl Identity {
             .arg(room)
             .arg(user)
             .arg(connection.number())
-            .arg(&**node);
+            .arg(&**node)
+            .arg(reason.label());
         command
     }
 
