@@ -3,6 +3,7 @@
 mod bodies;
 mod chat_history;
 mod deleted_messages;
+mod described_bodies;
 mod description;
 mod ice;
 mod login;
