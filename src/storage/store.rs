@@ -443,6 +443,13 @@ impl Store {
         call!(self.redeem_invite(room_id, invite, display_name, unix, guest_until))
     }
 
+    /// Prolongs the access of a guest, which has not expired at `unix`, to `until`. Returns false, without a change, unless
+    /// the guest may stay: a member of an open room, not banned, with an invite that is neither revoked nor expired and
+    /// whose author is enabled.
+    pub async fn prolong_guest(&self, id: &str, unix: u64, until: u64) -> Result<bool, StoreError> {
+        call!(self.prolong_guest(id, unix, until))
+    }
+
     /// Deletes invites and bans that expired, and guests whose access expired, before `unix`, so that
     /// they do not accumulate; revoked invites 30 days later. Of the audit, a year stays, and 10,000 entries of a room. Guests who are authors of a message stay.
     pub async fn delete_expired(&self, unix: u64) -> Result<(), StoreError> {

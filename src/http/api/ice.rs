@@ -71,8 +71,8 @@ pub(in crate::http) struct Offer {
     pub ttl: u64,
     /// Unix seconds.
     pub expires: u64,
-    /// Whether a later credential would be valid for longer. That of a guest ends with the guest's access.
-    pub is_renewable: bool,
+    /// Whether the credential ends with a guest's access, before `turn.credential_ttl`.
+    pub ends_with_access: bool,
     /// Names the relay, if there are several nodes.
     pub relay: Option<String>,
 }
@@ -127,7 +127,7 @@ impl Offer {
             policy: settings.config.turn.mode.ice_transport_policy(),
             ttl: expires.saturating_sub(unix),
             expires,
-            is_renewable: expires == wanted,
+            ends_with_access: expires < wanted,
             relay: relay.map(|relay| relay.id.clone()),
         }
     }

@@ -1,5 +1,4 @@
-//! `POST /api/auth/login` and `POST /api/auth/refresh`: exchange a password, or a token of parlor, for
-//! a fresh token.
+//! `POST /api/auth/login`: exchanges a password for a fresh token.
 //!
 //! Responses do not reveal accounts: an unknown name, a user without a password and a wrong
 //! password get the same response after the same work. Only the right password gets another one.
@@ -111,30 +110,13 @@ pub(super) fn counted(
     outcome
 }
 
-pub(super) async fn refresh(request: Request) -> Result<Response, Error> {
-    let caller = request.caller().await?;
-    if !caller.claims.own {
-        return Err(Error::new(
-            StatusCode::FORBIDDEN,
-            "foreign-token",
-            "Somebody else issued this token: ask them for a fresh one",
-        ));
-    }
-    let answer = token_response(&request.app, &caller.user, caller.claims.rooms);
-    Ok(json(StatusCode::OK, &answer))
-}
-
 /// Issues a token for `user`, and returns the body of the response. The token of a guest ends with the
 /// guest's time.
 pub(super) fn token_response(app: &App, user: &User, rooms: Option<Vec<String>>) -> Value {
     let now = clock::now().unix;
     let settings = app.settings();
     let ttl = settings.config.auth.token_ttl.as_secs();
-    let exp = now.saturating_add(ttl);
-    let exp = user
-        .guest
-        .as_ref()
-        .map_or(exp, |guest| exp.min(guest.until));
+    let exp = user.limit_expiry(now.saturating_add(ttl));
     let claims = Claims {
         sub: user.id.clone(),
         exp,

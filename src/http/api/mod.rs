@@ -18,6 +18,7 @@ mod parameters;
 mod people;
 mod preview;
 pub(super) mod rate_limits;
+mod refresh;
 mod rooms;
 
 use hyper::Method;
@@ -40,7 +41,7 @@ pub(super) fn routes() -> Vec<Route> {
             Box::pin(login::login(r))
         }),
         Route::new(post.clone(), "/api/auth/refresh", |r| {
-            Box::pin(login::refresh(r))
+            Box::pin(refresh::refresh(r))
         }),
         Route::new(get.clone(), "/api/auth/me", |r| Box::pin(people::me(r))),
         Route::new(get.clone(), "/api/ice-servers", |r| {

@@ -298,7 +298,7 @@ function lost(milliseconds, code) {
   ui.link(strings.lost(Math.ceil(milliseconds / 1000), code));
 }
 
-/** Another token for the rest of the session. A guest's ends with the guest's access: then the page signs in again. */
+/** Another token for the rest of the session. With an invite that has ended it lasts no longer: then the page signs in again. */
 async function freshToken() {
   const { access_token: token } = await api.refresh(session.token);
   remember({ ...session, token });

@@ -31,7 +31,7 @@ impl Newcomer {
             generation: access.generation,
         });
         let offer = Offer::new(app, host, &access.caller.user, bound).await;
-        let renewal = renewal_time(&offer);
+        let renewal = Some(renewal_time(&offer));
         let settings = app.settings();
         let signaling = &settings.config.signaling;
         let greeting = Greeting {

@@ -16,6 +16,8 @@ use crate::url::Host;
 
 /// The client learns this long before that its token ends.
 const WARNING_SECONDS: u64 = 60;
+/// A credential that ends with its user's access is renewed this long before, if the access was prolonged.
+const LAST_RENEWAL_SECONDS: u64 = 30;
 /// The pause before ICE servers are fetched again after a failure.
 const RETRY_SECONDS: u64 = 30;
 
@@ -84,7 +86,19 @@ impl Schedule {
         let warning = self
             .unwarned_end()
             .map(|end| end.saturating_sub(WARNING_SECONDS));
-        warning.into_iter().chain(self.times.ice_due).min()
+        warning.into_iter().chain(self.ice_due()).min()
+    }
+
+    /// The time of the next ICE servers, in Unix seconds. Those that are due shortly before the token ends wait for
+    /// another token: a guest's would end at the same time as the earlier ones.
+    fn ice_due(&self) -> Option<u64> {
+        let last = self
+            .times
+            .token_end
+            .map(|end| end.saturating_sub(LAST_RENEWAL_SECONDS));
+        self.times
+            .ice_due
+            .filter(|due| last.is_none_or(|last| *due < last))
     }
 
     /// The end of a token that the client has not been warned of.
@@ -107,7 +121,11 @@ impl Schedule {
 
     /// Whether ICE servers are due now.
     fn take_ice(&mut self, unix: u64) -> bool {
-        self.times.ice_due.take_if(|due| *due <= unix).is_some()
+        let is_due = self.ice_due().is_some_and(|due| due <= unix);
+        if is_due {
+            self.times.ice_due = None;
+        }
+        is_due
     }
 }
 
@@ -118,7 +136,7 @@ impl IceSource {
         tokio::spawn(async move {
             let (frame, next) = match self.fetch().await {
                 Ok(Some(offer)) => {
-                    let next = renewal_time(&offer);
+                    let next = Some(renewal_time(&offer));
                     let servers = offer.into_json().to_string();
                     (Some(room::ice_servers(&self.room, &servers)), next)
                 }
@@ -149,17 +167,18 @@ impl IceSource {
 }
 
 /// Returns the time, in Unix seconds, at which servers are replaced: after half to three quarters of the validity of
-/// their credential, at random, so that clients that have come at once do not renew at once. `None` for the credential
-/// of a guest that ends with the guest's access: a later one would end at the same time.
-pub(super) fn renewal_time(offer: &Offer) -> Option<u64> {
+/// their credential, at random, so that clients that have come at once do not renew at once; shortly before the end of a
+/// credential that ends with the guest's access, which may be prolonged until then.
+pub(super) fn renewal_time(offer: &Offer) -> u64 {
+    if offer.ends_with_access {
+        return offer.expires.saturating_sub(LAST_RENEWAL_SECONDS);
+    }
     let mut random = [0; 4];
     // Without random bytes the time is the earliest one.
     let _ = SystemRandom::new().fill(&mut random);
-    offer.is_renewable.then(|| {
-        let validity = Duration::from_secs(offer.ttl);
-        let issued = offer.expires.saturating_sub(offer.ttl);
-        issued + renewal_delay(validity, u32::from_be_bytes(random)).as_secs()
-    })
+    let validity = Duration::from_secs(offer.ttl);
+    let issued = offer.expires.saturating_sub(offer.ttl);
+    issued + renewal_delay(validity, u32::from_be_bytes(random)).as_secs()
 }
 
 fn renewal_delay(validity: Duration, random: u32) -> Duration {

@@ -1,11 +1,41 @@
-//! Lookup of users and guests for an admin: by name, by room or by id.
+//! Lookup of users and guests for an admin: by name, by room or by id; and the access of guests.
 
-use super::call::{Parameters, READ, Text, time};
+use super::call::{Parameters, READ, REPEATABLE_WRITE, Text, time};
 use super::database::Database;
 use crate::storage::rows::{USER_COLUMNS, active_guest, person};
 use crate::storage::{ActiveGuest, Person, StoreError};
 
+/// Prolongs the access of a guest who is a member of an open room, with an invite that is still valid. Its number of uses
+/// does not matter: the guest has used it. A kick ends the membership, and the ban of a guest may keep the invite.
+const PROLONG: &str = "
+    UPDATE users u SET guest_until = $3
+    WHERE u.id = $1 AND u.guest_until > $2 AND u.guest_until <= $3
+      AND u.disabled_at IS NULL AND u.deleted_at IS NULL
+      AND EXISTS (SELECT 1 FROM room_invites i LEFT JOIN users author ON author.id = i.created_by
+                  WHERE i.id = u.invite_id AND i.room_id = u.guest_room_id
+                    AND i.revoked_at IS NULL AND i.expires_at > $2
+                    AND author.disabled_at IS NULL AND author.deleted_at IS NULL)
+      AND EXISTS (SELECT 1 FROM room_participants p JOIN coworking_rooms r ON r.id = p.room_id
+                  WHERE p.room_id = u.guest_room_id AND p.user_id = u.id
+                    AND p.left_at IS NULL AND r.closed_at IS NULL)
+      AND NOT EXISTS (SELECT 1 FROM room_bans b
+                      WHERE b.room_id = u.guest_room_id AND b.user_id = u.id
+                        AND (b.expires_at IS NULL OR b.expires_at > $2))
+    RETURNING u.id";
+
 impl Database {
+    pub(crate) async fn prolong_guest(
+        &self,
+        id: &str,
+        unix: u64,
+        until: u64,
+    ) -> Result<bool, StoreError> {
+        let parameters: Parameters<'_> = &[&Text(id), &time(unix), &time(until)];
+        let call = REPEATABLE_WRITE.without_doubt();
+        let prolonged = self.query_opt(call, PROLONG, parameters, |_| Ok(()));
+        Ok(prolonged.await?.is_some())
+    }
+
     pub(crate) async fn guests(
         &self,
         display_name: Option<&str>,

@@ -1,4 +1,4 @@
-//! Lookup of users and guests for an admin: by name, by room or by id.
+//! Lookup of users and guests for an admin: by name, by room or by id; and the access of guests.
 
 use rusqlite::named_params;
 
@@ -7,7 +7,40 @@ use crate::storage::rows::{USER_COLUMNS, active_guest, person};
 use crate::storage::utc;
 use crate::storage::{ActiveGuest, Person, StoreError};
 
+/// The guest with an id whose access may be prolonged: a member of an open room, with an invite that is still valid. Its
+/// number of uses does not matter: the guest has used it. A kick ends the membership, and the ban of a guest may keep
+/// the invite.
+const MAY_PROLONG: &str = "
+    WHERE id = :id AND guest_until > :now AND guest_until <= :until
+      AND disabled_at IS NULL AND deleted_at IS NULL
+      AND EXISTS (SELECT 1 FROM room_invites i LEFT JOIN users author ON author.id = i.created_by
+                  WHERE i.id = users.invite_id AND i.room_id = users.guest_room_id
+                    AND i.revoked_at IS NULL AND i.expires_at > :now
+                    AND author.disabled_at IS NULL AND author.deleted_at IS NULL)
+      AND EXISTS (SELECT 1 FROM room_participants p JOIN coworking_rooms r ON r.id = p.room_id
+                  WHERE p.room_id = users.guest_room_id AND p.user_id = users.id
+                    AND p.left_at IS NULL AND r.closed_at IS NULL)
+      AND NOT EXISTS (SELECT 1 FROM room_bans b
+                      WHERE b.room_id = users.guest_room_id AND b.user_id = users.id
+                        AND (b.expires_at IS NULL OR b.expires_at > :now))";
+
 impl Database {
+    pub(crate) async fn prolong_guest(
+        &self,
+        id: &str,
+        unix: u64,
+        until: u64,
+    ) -> Result<bool, StoreError> {
+        let (id, now, until) = (id.to_owned(), utc::format(unix), utc::format(until));
+        self.write(move |connection| {
+            let sql = format!("UPDATE users SET guest_until = :until {MAY_PROLONG}");
+            let parameters = named_params! {":id": id, ":now": now, ":until": until};
+            let changed = connection.prepare_cached(&sql)?.execute(parameters)?;
+            Ok(Ok(changed > 0))
+        })
+        .await
+    }
+
     pub(crate) async fn guests(
         &self,
         display_name: Option<&str>,

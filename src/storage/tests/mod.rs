@@ -29,6 +29,7 @@ macro_rules! on_every_backend {
 mod acme;
 mod chat_access;
 mod copies;
+mod guests;
 mod inactive;
 mod invites;
 mod lists;

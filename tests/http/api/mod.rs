@@ -5,6 +5,7 @@ mod chat_history;
 mod deleted_messages;
 mod described_bodies;
 mod description;
+mod guests;
 mod ice;
 mod login;
 mod manage;

@@ -55,6 +55,22 @@ fn ice_servers_are_due_once() {
 }
 
 #[test]
+fn ice_servers_that_end_with_the_token_wait_for_another_one() {
+    let mut schedule = schedule(NOW + 100, Some(NOW + 70));
+    assert_eq!(schedule.next(), Some(NOW + 40));
+    assert_eq!(schedule.take_warning(NOW + 40), Some(60));
+    assert_eq!(schedule.next(), None);
+    assert!(!schedule.take_ice(NOW + 99));
+    assert!(schedule.update(Renewals {
+        token_end: Some(NOW + 3600),
+        ice_due: Some(NOW + 70),
+    }));
+    assert_eq!(schedule.next(), Some(NOW + 70));
+    assert!(!schedule.take_ice(NOW + 69));
+    assert!(schedule.take_ice(NOW + 70));
+}
+
+#[test]
 fn ice_servers_are_renewed_between_half_and_three_quarters_of_their_time() {
     let validity = Duration::from_secs(12 * 3600);
     assert_eq!(renewal_delay(validity, 0), validity / 2);
@@ -64,20 +80,19 @@ fn ice_servers_are_renewed_between_half_and_three_quarters_of_their_time() {
 
 #[test]
 fn renewals_of_many_clients_are_spread() {
-    let offer = |is_renewable| Offer {
+    let offer = |ends_with_access| Offer {
         servers: serde_json::Value::Null,
         policy: "all",
         ttl: 43_200,
         expires: NOW + 43_200,
-        is_renewable,
+        ends_with_access,
         relay: None,
     };
-    let times: std::collections::BTreeSet<_> = (0..5000)
-        .map(|_| renewal_time(&offer(true)).expect("a time"))
-        .collect();
+    let times: std::collections::BTreeSet<_> =
+        (0..5000).map(|_| renewal_time(&offer(false))).collect();
     // About 4,000 of 10,800 seconds are used.
     assert!(times.len() > 2500, "{}", times.len());
-    assert_eq!(renewal_time(&offer(false)), None);
+    assert_eq!(renewal_time(&offer(true)), NOW + 43_170);
 }
 
 /// A plain connection has a pointer more than its stream needs, and no more.

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::frame;
 use crate::support::http::Client as Http;
-use crate::wire::world::{Client, LOBBY, World};
+use crate::wire::world::{Client, LOBBY, World, now};
 
 const PATH: &str = "/api/ws/rooms/lobby";
 
@@ -73,6 +75,73 @@ fn a_guest_is_warned_before_the_end_of_the_access() {
         Message::Close(Some(close)) => assert_eq!(u16::from(close.code), 4001),
         other => panic!("{other:?} instead of a close frame"),
     }
+}
+
+/// A guest's session, whose access ends so many seconds from now; also the data of its `welcome` and the token.
+fn enter_as_guest(world: &World, seconds: i64) -> (Client, Value, String) {
+    let link = world.daemon.invite_link();
+    let (_, invite) = link.split_once('#').expect("an invite");
+    let entry = json!({"room": LOBBY, "invite": invite, "name": "Gast"});
+    let guest = Http::new(world.address()).post_json("/api/auth/guest", &entry);
+    let guest = guest.ok();
+    let token = guest["access_token"].as_str().expect("a token");
+    world.http(token).post("/api/rooms/lobby/join").ok();
+    let until = OffsetDateTime::from_unix_timestamp(now() + seconds).expect("a time");
+    let until = until.format(&Rfc3339).expect("a text");
+    world.write_outside(&format!(
+        "UPDATE users SET guest_until = '{until}' WHERE guest_until IS NOT NULL"
+    ));
+    let mut client = world.connect_extended_with(PATH, token);
+    let welcome = client.read();
+    assert_eq!(welcome["type"], "welcome", "{welcome}");
+    (client, welcome["data"].clone(), token.to_owned())
+}
+
+/// A fresh token for the same user.
+fn refreshed(world: &World, token: &str) -> Value {
+    let fresh = world.http(token).post("/api/auth/refresh").ok();
+    json!({"token": fresh["access_token"]})
+}
+
+#[test]
+fn the_call_of_a_guest_survives_the_end_of_token_and_credential() {
+    let world = World::start();
+    let (mut guest, welcome, token) = enter_as_guest(&world, 10);
+    reads_warning(&mut guest, 1, 10);
+    let first = credential(&welcome["iceServers"]);
+    guest.send(&frame("token", None, &refreshed(&world, &token)));
+    // Also the credential lasts longer now, and nothing warns of the end of the token.
+    let servers = guest.read();
+    assert_eq!(
+        (&servers["type"], &servers["seq"]),
+        (&json!("ice-servers"), &json!(2))
+    );
+    assert!(credential(&servers["data"]).1 > first.1);
+    let id = &welcome["userId"];
+    let end = OffsetDateTime::parse(&first.1, &Rfc3339).expect("a time");
+    while now() <= end.unix_timestamp() + 1 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let raised =
+        json!({"type": "update", "from": id, "roomId": LOBBY, "data": {"handRaised": true}});
+    guest.send(&raised);
+    let update = guest.read();
+    assert_eq!(
+        (&update["type"], &update["seq"]),
+        (&json!("participant-updated"), &json!(3))
+    );
+}
+
+#[test]
+fn a_guest_with_a_revoked_invite_gets_no_longer_access_by_another_token() {
+    let world = World::start();
+    let (mut guest, _, token) = enter_as_guest(&world, 10);
+    reads_warning(&mut guest, 1, 10);
+    world
+        .daemon
+        .change("UPDATE room_invites SET revoked_at = created_at");
+    guest.send(&frame("token", None, &refreshed(&world, &token)));
+    assert_eq!(guest.close_code(), 4001);
 }
 
 #[test]
