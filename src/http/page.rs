@@ -46,6 +46,16 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         File::new("/assets/api.js", JS, include_bytes!("page/api.js")),
         File::new("/assets/client.js", JS, include_bytes!("page/client.js")),
         File::new(
+            "/assets/client_http.js",
+            JS,
+            include_bytes!("page/client_http.js"),
+        ),
+        File::new(
+            "/assets/client_ice.js",
+            JS,
+            include_bytes!("page/client_ice.js"),
+        ),
+        File::new(
             "/assets/client_pending.js",
             JS,
             include_bytes!("page/client_pending.js"),

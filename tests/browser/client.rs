@@ -332,7 +332,7 @@ window.start = async (server, token, own = {}) => {
 ";
 
 /// A person on an empty page of another origin than the server's.
-fn bare_page(person: (&'static str, u32), more: &str, folder: &Path) -> Person {
+pub(crate) fn bare_page(person: (&'static str, u32), more: &str, folder: &Path) -> Person {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
@@ -348,14 +348,14 @@ fn bare_page(person: (&'static str, u32), more: &str, folder: &Path) -> Person {
 }
 
 /// Adds a user, and returns the URL of the server and the user's token as JavaScript values.
-fn credentials(daemon: &Daemon, name: &str) -> (String, Value) {
+pub(crate) fn credentials(daemon: &Daemon, name: &str) -> (String, Value) {
     daemon.cli_json(&["user", "add", name]);
     let issued = daemon.cli_json(&["token", "issue", name]);
     (format!("http://{}", daemon.http()), issued["token"].clone())
 }
 
 /// Starts a client on a bare page, and returns its user's id.
-fn starts(person: &mut Person, daemon: &Daemon) -> Value {
+pub(crate) fn starts(person: &mut Person, daemon: &Daemon) -> Value {
     starts_at(person, daemon, daemon.http())
 }
 

@@ -4,6 +4,7 @@
 //! other's loudspeaker.
 
 mod client;
+mod client_moderation;
 mod client_session;
 mod cluster;
 mod drain;

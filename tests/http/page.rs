@@ -47,13 +47,20 @@ fn pages_of_allowed_origins_may_import_the_client() {
         let daemon = builder.start();
         let client = Client::new(daemon.http());
         let origin = [("Origin", "https://app.example")];
-        let names = ["client", "client_plain", "client_pending", "client_token"];
+        let names = [
+            "client",
+            "client_http",
+            "client_ice",
+            "client_pending",
+            "client_plain",
+            "client_token",
+        ];
         let [client, rest @ ..] = names.map(|name| {
             let answer = client.send("GET", &format!("/assets/{name}.js"), &origin, b"");
             let allowed = answer.header("access-control-allow-origin");
             (answer.status, allowed.map(str::to_owned))
         });
-        assert_eq!(rest.each_ref(), [&client; 3]);
+        assert_eq!(rest.each_ref(), [&client; 5]);
         client
     };
     let listed = |list| Builder::new().env("PARLOR_HTTP__ALLOWED_ORIGINS", list);

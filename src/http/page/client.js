@@ -13,7 +13,9 @@
 // A participant is { userId, displayName, role, connected, joinedAt, state: { muted, handRaised, mutedByModerator } }.
 // The plain protocol has no `role`, and only `muted` of others.
 
-import { Pending, failure, rejected, warn } from './client_pending.js';
+import { TIMEOUT, request } from './client_http.js';
+import { IceServers } from './client_ice.js';
+import { Pending, rejected } from './client_pending.js';
 import { Announcements, List, PAGE_MARK, applyList, route, unnamed, userOf } from './client_plain.js';
 import { Token } from './client_token.js';
 
@@ -30,8 +32,6 @@ const MAX_RETRY_DELAY = 30_000;
 const STABLE_AFTER = 10_000;
 /** In the plain protocol, a reconnect counts once the connection has lasted this long, or a frame has arrived. */
 const LASTS_AFTER = 1_000;
-/** On a network that drops all packets, an attempt would hang for minutes. */
-const TIMEOUT = 15_000;
 /** Received frames until they are acknowledged, beside the pongs of the browser. */
 const SEEN_AFTER = 32;
 
@@ -59,7 +59,11 @@ export class Client {
   #retry; // the timer of the next attempt
   #deadline; // the timer of this one
   #lasting; // runs after a reconnect by the plain protocol
-  #ice; #iceTimer; #fetchingIce; #relayLost = false; // ICE servers
+  #ice = new IceServers({
+    get: () => this.#get('GET', `ice-servers?room=${encodeURIComponent(this.#room)}`),
+    use: (servers) => this.#on.iceServers?.(servers),
+    isNeeded: () => Boolean(this.#socket || this.#retry),
+  });
   #token = new Token({
     renew: (seconds) => (this.#on.tokenExpiring ? this.#on.tokenExpiring(seconds) : this.#refreshToken()),
     handIn: (token) => this.#request('token', undefined, { data: { token } }),
@@ -114,7 +118,7 @@ export class Client {
     this.#runs++;
     this.#forget();
     this.#end();
-    clearTimeout(this.#iceTimer);
+    this.#ice.stop();
     this.#socket?.close(1000);
     this.#socket = undefined;
   }
@@ -174,8 +178,7 @@ export class Client {
 
   /** Fetches ICE servers for `iceServers`. Concurrent callers wait for the same request; a failed one is repeated. */
   freshIceServers() {
-    this.#fetchingIce ??= this.#fetchIce().finally(() => (this.#fetchingIce = undefined));
-    return this.#fetchingIce;
+    return this.#ice.fetch();
   }
 
   // ---- connection ----
@@ -222,7 +225,7 @@ export class Client {
     // A draining server accepts and closes connections; that says nothing about other participants.
     if (again) return (this.#lasting = setTimeout(() => this.#openPlain(true), LASTS_AFTER));
     this.#early = [];
-    await this.freshIceServers();
+    await this.#ice.fetch();
     if (socket === this.#socket) this.#openPlain(false);
   }
 
@@ -233,7 +236,7 @@ export class Client {
     this.#announcements.open(again);
     this.#on.open?.({ again, resumed: false });
     // The notice of another relay may have been missed.
-    if (again && (this.#ice?.relay !== undefined || !this.#iceTimer)) this.freshIceServers();
+    if (again && this.#ice.mayHaveChanged) this.#ice.fetch();
     this.#list.open();
     const early = this.#early ?? [];
     this.#early = undefined;
@@ -249,7 +252,7 @@ export class Client {
     const gone = [...this.participants.keys()];
     this.participants = new Map(data.participants.map((one) => [one.userId, one]));
     this.#knowsStates = true;
-    this.#useIce(data.iceServers);
+    this.#ice.use(data.iceServers);
     this.#ready = true;
     this.#restoreState();
     this.#on.open?.({ again, resumed: false });
@@ -280,8 +283,7 @@ export class Client {
     this.#socket = undefined;
     if (FINAL.has(code) || BAD_FRAME.has(code) || code === TOO_MUCH || !this.#session) this.#end();
     if (!FINAL.has(code)) return this.#later(code);
-    clearTimeout(this.#iceTimer);
-    this.#iceTimer = undefined;
+    this.#ice.stop();
     this.#on.closed?.(code);
   }
 
@@ -354,7 +356,7 @@ export class Client {
         this.info = data;
         return this.#on.roomUpdated?.(data);
       case 'ice-servers':
-        return data ? this.#useIce(data) : this.#renewIce();
+        return data ? this.#ice.use(data) : this.#ice.renew();
       case 'token-expiring':
         return this.#token.expiring(data.in);
       default:
@@ -450,51 +452,13 @@ export class Client {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(text);
   }
 
-  // ---- ICE servers and HTTP ----
-
-  /** The ICE servers have changed: the answer to a request from before may not say so. */
-  async #renewIce() {
-    this.#relayLost = true;
-    await this.#fetchingIce;
-    await this.freshIceServers();
-  }
-
-  async #fetchIce() {
-    clearTimeout(this.#iceTimer);
-    try {
-      this.#useIce(await this.#get('GET', `ice-servers?room=${encodeURIComponent(this.#room)}`));
-    } catch (error) {
-      warn(error);
-      this.#fetchIceAfter(this.#relayLost ? 2 : 60);
-    }
-  }
-
-  /** Fetches others before these expire. */
-  #useIce(servers) {
-    this.#ice = servers;
-    this.#relayLost = false;
-    this.#fetchIceAfter(servers.ttl * 0.8);
-    this.#on.iceServers?.(servers);
-  }
-
-  #fetchIceAfter(seconds) {
-    clearTimeout(this.#iceTimer);
-    if (!this.#socket && !this.#retry) return;
-    this.#iceTimer = setTimeout(() => this.freshIceServers(), Math.min(seconds * 1000, 2 ** 31 - 1));
-  }
+  // ---- HTTP ----
 
   async #refreshToken() {
     return (await this.#get('POST', 'auth/refresh')).access_token;
   }
 
-  async #get(method, path, object) {
-    const headers = { Authorization: `Bearer ${this.#token.current}` };
-    if (object) headers['Content-Type'] = 'application/json';
-    const body = object && JSON.stringify(object);
-    const signal = AbortSignal.timeout(TIMEOUT);
-    const response = await fetch(new URL(`api/${path}`, this.#server), { method, headers, body, signal });
-    const answer = await response.json().catch(() => ({}));
-    if (!response.ok) throw Object.assign(failure(answer.code, answer.detail), { status: response.status });
-    return answer;
+  #get(method, path, object) {
+    return request(this.#server, this.#token.current, method, path, object);
   }
 }
