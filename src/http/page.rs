@@ -74,6 +74,11 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         File::new("/assets/peer.js", JS, include_bytes!("page/peer.js")),
         File::new("/assets/limits.js", JS, include_bytes!("page/limits.js")),
         File::new("/assets/leaving.js", JS, include_bytes!("page/leaving.js")),
+        File::new(
+            "/assets/microphone.js",
+            JS,
+            include_bytes!("page/microphone.js"),
+        ),
         File::new("/assets/storage.js", JS, include_bytes!("page/storage.js")),
         File::new("/assets/sound.js", JS, include_bytes!("page/sound.js")),
         File::new("/assets/ui.js", JS, include_bytes!("page/ui.js")),

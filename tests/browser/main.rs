@@ -10,6 +10,7 @@ mod cluster;
 mod drain;
 mod hostile;
 mod kick;
+mod own_state;
 mod page;
 #[path = "../support/mod.rs"]
 mod support;

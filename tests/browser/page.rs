@@ -116,7 +116,7 @@ in_a_namespace! {
             ada.browser.resize(&ada.tab, (width, height), "light");
             ada.ask("document.documentElement.style.fontSize = '200%'");
             let visible = format!(
-                "['mute', 'leave', 'settings-open', 'copy'].every((id) => {{ \
+                "['mute', 'hand', 'leave', 'settings-open', 'copy'].every((id) => {{ \
                    const box = document.getElementById(id).getBoundingClientRect(); \
                    const inside = document.getElementById(id).scrollWidth <= document.getElementById(id).clientWidth; \
                    return inside && box.left >= 0 && box.right <= {width} && box.top >= 0 && box.bottom <= {height}; }})"

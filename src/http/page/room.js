@@ -5,12 +5,14 @@
 //   call.js       all peer connections      strings.js  notices and errors
 //   peer.js       one peer connection       leaving.js  who may join again at once
 //   limits.js     limits for each sender    storage.js  values kept between visits
+//   microphone.js the user's microphone
 
 import * as api from './api.js';
 import { Call } from './call.js';
 import { CLOSED, Client } from './client.js';
 import { Leaving } from './leaving.js';
-import { microphonePossible, openMicrophone, wake } from './sound.js';
+import { Microphone } from './microphone.js';
+import { wake } from './sound.js';
 import * as storage from './storage.js';
 import * as ui from './ui.js';
 import * as strings from './strings.js';
@@ -19,11 +21,9 @@ import * as strings from './strings.js';
 // one. The name and the microphone are kept for the next visit.
 const KEY = `parlor ${api.root.pathname} ${api.room}`;
 const NAME = 'parlor name';
-const MICROPHONE = 'parlor microphone';
 
 let session = JSON.parse(storage.tab.get(KEY) ?? '{}');
-let track = null;
-let muted = false;
+let handRaised = false;
 let configuration = {};
 let relay; // the name of the relay, if there are several
 let typed; // the name, until there is a session for it
@@ -58,6 +58,8 @@ const client = new Client({
 });
 
 const leaving = new Leaving(gone);
+
+const microphone = new Microphone({ track: (track) => call.setTrack(track), changed: showOwnState });
 
 // ---- link and name ----
 
@@ -111,7 +113,7 @@ async function nameGiven(event) {
     if (error.passes || error.status === 400) return ui.nameProblem(strings.api(error));
     return cannotJoin(strings.joinError(error));
   }
-  await microphone();
+  await microphone.ask();
 }
 
 /** Exchanges the invite and a name for a guest token. */
@@ -126,86 +128,25 @@ function remember(next) {
   storage.tab.set(KEY, JSON.stringify(session));
 }
 
-// ---- microphone ----
-
-async function microphone() {
-  if (!microphonePossible()) return ui.microphoneStep({ problem: strings.insecure, retry: false });
-  ui.microphoneStep({ hint: 'Your browser asks for permission to use the microphone. Please allow it.' });
-  try {
-    await useMicrophone(storage.browser.get(MICROPHONE) ?? '');
-    ui.microphoneStep({});
-  } catch (error) {
-    ui.microphoneStep({ problem: strings.microphone(error) });
-  }
-}
-
-/** Opens a microphone and sends its audio from now on. */
-async function useMicrophone(deviceId) {
-  const next = await openMicrophone(deviceId);
-  track?.stop();
-  track = next;
-  track.enabled = !muted;
-  track.addEventListener('ended', () => next === track && unplugged());
-  ui.ownVoice(track);
-  showOwnState();
-  await call.setTrack(track);
-  await listDevices();
-}
-
-/** The microphone was disconnected: uses the system's default instead. */
-async function unplugged() {
-  ui.news('Your microphone was disconnected.');
-  try {
-    await useMicrophone('');
-  } catch (error) {
-    withoutMicrophone();
-    ui.say('room-problem', strings.microphone(error));
-  }
-}
-
-function withoutMicrophone() {
-  track?.stop();
-  track = null;
-  ui.ownVoice(null);
-  showOwnState();
-  call.setTrack(null);
-}
-
-async function microphoneChosen(event) {
-  const id = event.target.value;
-  ui.say('settings-problem', '');
-  try {
-    await useMicrophone(id);
-    storage.browser.set(MICROPHONE, id);
-  } catch (error) {
-    ui.say('settings-problem', strings.microphone(error));
-  }
-}
-
-const listDevices = () => ui.listDevices(track?.getSettings().deviceId);
-
-async function toggleMute() {
-  if (!track && microphonePossible()) {
-    // The user has been listening only.
-    muted = false;
-    ui.say('room-problem', '');
-    return useMicrophone('').catch((error) => ui.say('room-problem', strings.microphone(error)));
-  }
-  if (!track) return ui.say('room-problem', strings.insecure);
-  muted = !muted;
-  track.enabled = !muted;
-  showOwnState();
-}
+// ---- own state ----
 
 /** A moderator asks this user to mute. The button unmutes again. */
-function mutedByModerator() {
-  if (track && !muted) toggleMute();
-  ui.news(strings.mutedByModerator);
+function mutedByModerator(from) {
+  if (microphone.isOpen && !microphone.muted) microphone.toggleMute();
+  ui.news(strings.mutedBy(here.get(from)?.name));
+}
+
+function raiseHand(raised) {
+  handRaised = raised;
+  showOwnState();
+  client.update({ handRaised }).catch(console.warn);
 }
 
 function showOwnState() {
-  ui.ownState({ muted, listening: !track });
-  client.update({ muted: muted || !track }).catch(console.warn);
+  const muted = microphone.muted || !microphone.isOpen;
+  const byModerator = client.participants.get(client.me)?.state?.mutedByModerator === true;
+  ui.ownState({ muted, listening: !microphone.isOpen, byModerator, handRaised });
+  client.update({ muted }).catch(console.warn);
 }
 
 // ---- room ----
@@ -224,9 +165,9 @@ async function joinRoom() {
   remember({ ...session, inCall: true });
   here.clear();
   ui.enterRoom(room.name, session.id, session.name);
-  showOwnState();
   ui.link('Connecting …');
   client.connect(session.token);
+  showOwnState();
 }
 
 /** Joins; an expired token is replaced by a new one, as long as the invite is valid. */
@@ -242,9 +183,7 @@ async function join() {
 
 /** After a reload: the same participant and microphone, without questions. */
 async function rejoin() {
-  if (microphonePossible()) {
-    await useMicrophone(storage.browser.get(MICROPHONE) ?? '').catch(withoutMicrophone);
-  }
+  await microphone.reopen();
   await enter();
 }
 
@@ -260,7 +199,8 @@ function finish(ending) {
   client.close();
   leaving.clear();
   call.stop();
-  withoutMicrophone();
+  microphone.close();
+  raiseHand(false);
   ui.settings.close();
   ui.removeOthers();
   again = rejoin;
@@ -276,6 +216,8 @@ function finish(ending) {
 function opened({ again, resumed }) {
   wasLost = false;
   ui.link('');
+  // The plain protocol knows no hands.
+  ui.handPossible(client.protocol !== 'plain');
   if (resumed) return;
   if (again) return call.resume();
   leaving.clear();
@@ -346,6 +288,7 @@ function joined(participant) {
 /** Another name or state. A raised hand is news. */
 function updated(participant) {
   const id = participant.userId;
+  if (id === session.id) return showOwnState();
   if (!here.has(id)) return;
   const had = here.get(id).hand;
   show(participant);
@@ -439,8 +382,8 @@ async function copyInvite() {
 // ---- buttons and keys ----
 
 ui.on('name-form', 'submit', (event) => ui.busy(event.submitter ?? event.target, () => nameGiven(event)));
-ui.on('mic-retry', 'click', microphone);
-ui.on('mic-choice', 'change', microphoneChosen);
+ui.on('mic-retry', 'click', () => microphone.ask());
+ui.on('mic-choice', 'change', (event) => microphone.choose(event));
 ui.on('enter', 'click', (event) => ui.busy(event.currentTarget, enter));
 ui.on('listen', 'click', (event) => ui.busy(event.currentTarget, enter));
 ui.on('again', 'click', (event) => ui.busy(event.currentTarget, () => again()));
@@ -448,13 +391,14 @@ ui.on('sound-on', 'click', () => {
   wake();
   ui.playAll();
 });
-ui.on('mute', 'click', toggleMute);
+ui.on('mute', 'click', () => microphone.toggleMute());
+ui.on('hand', 'click', () => raiseHand(!handRaised));
 ui.on('leave', 'click', leave);
 ui.on('settings-open', 'click', () => {
-  listDevices();
+  microphone.listDevices();
   ui.settings.showModal();
 });
-ui.on('input-choice', 'change', microphoneChosen);
+ui.on('input-choice', 'change', (event) => microphone.choose(event));
 ui.on('output-choice', 'change', (event) => {
   ui.chooseSpeaker(event.target.value).catch((error) => ui.say('settings-problem', error.message));
 });
@@ -463,14 +407,21 @@ ui.on('copy', 'click', (event) => ui.busy(event.currentTarget, copyInvite));
 addEventListener('keydown', (event) => {
   const typing = event.target.closest?.('input:not([type="range"]), select, dialog');
   const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
-  if (event.key.toLowerCase() !== 'm' || !plain || typing || !session.inCall) return;
+  if (!plain || typing || !session.inCall) return;
   // A screen reader announces a focused button, but not one that a keyboard shortcut pressed.
-  toggleMute().then(() => track && ui.news(muted ? 'You are muted.' : 'Your microphone is on.'));
+  switch (event.key.toLowerCase()) {
+    case 'm':
+      return microphone.toggleMute().then(() => microphone.isOpen && ui.news(strings.ownMicrophone(microphone.muted)));
+    case 'h':
+      if (client.protocol === 'plain') return;
+      raiseHand(!handRaised);
+      return ui.news(strings.ownHand(handRaised));
+  }
 });
 addEventListener('pointerdown', wake, { once: true });
 addEventListener('online', () => client.hurry());
 addEventListener('hashchange', () => location.reload());
-navigator.mediaDevices?.addEventListener('devicechange', listDevices);
+navigator.mediaDevices?.addEventListener('devicechange', () => microphone.listDevices());
 
 // A page that the browser restores from its back/forward cache has lost its connections.
 addEventListener('pageshow', (event) => event.persisted && location.reload());

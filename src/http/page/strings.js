@@ -148,7 +148,18 @@ const peerState = { connecting: 'connecting …', connected: '', interrupted: 'c
 export const state = (peer, { away, hand, muted }) =>
   [peerState[peer] || (away && 'away'), hand && 'hand raised', muted && 'muted'].filter(Boolean).join(', ');
 
-export const mutedByModerator = 'A moderator muted you.';
+/** What the user's own tile says. */
+export function ownState({ muted, listening, byModerator, handRaised }) {
+  const sound = listening ? 'listening only' : muted && (byModerator ? 'muted by a moderator' : 'muted');
+  return ['you', sound, handRaised && 'hand raised'].filter(Boolean).join(', ');
+}
+
+export const ownMicrophone = (muted) => (muted ? 'You are muted.' : 'Your microphone is on.');
+
+export const ownHand = (raised) => (raised ? 'You raised your hand.' : 'You lowered your hand.');
+
+/** A moderator, who may be in the room, has asked this user to mute. */
+export const mutedBy = (name) => (name ? naming`${name} muted you.` : 'A moderator muted you.');
 
 export const raisedHand = (name) => naming`${name} raised a hand.`;
 

@@ -207,12 +207,23 @@ export function ownVoice(track) {
   ownMeter = track ? new Meter(track) : undefined;
 }
 
-/** Shows the user's own state: `listening` without a microphone, `muted` with a silent one. */
-export function ownState({ muted, listening }) {
-  $('mute').setAttribute('aria-pressed', String(muted || listening));
+/**
+ * Shows the user's own state: `listening` without a microphone, `muted` with a silent one or without, `byModerator` if
+ * a moderator asked for that, and `handRaised`.
+ */
+export function ownState(state) {
+  $('mute').setAttribute('aria-pressed', String(state.muted));
+  $('hand').setAttribute('aria-pressed', String(state.handRaised));
   const own = people.get(me);
-  own?.item.classList.toggle('muted', muted || listening);
-  if (own) own.item.querySelector('.state').textContent = listening ? 'you, listening only' : muted ? 'you, muted' : 'you';
+  if (!own) return;
+  own.item.classList.toggle('muted', state.muted);
+  own.item.classList.toggle('hand', state.handRaised);
+  own.item.querySelector('.state').textContent = strings.ownState(state);
+}
+
+/** Whether the user can raise a hand. */
+export function handPossible(possible) {
+  $('hand').hidden = !possible;
 }
 
 function create(id) {
