@@ -5,15 +5,8 @@ use super::database::Database;
 use crate::storage::rows::message;
 use crate::storage::{Cause, MAX_DELETED_MESSAGES, Message, MessageError, NewMessage, StoreError};
 
-/// The condition of a page of messages for a newcomer. The id of their first message keeps the query from reading all
-/// messages that are hidden from them.
-const HIDDEN: &str = "
-    AND m.created_at >= (
-        SELECT joined_at FROM room_participants WHERE room_id = $1 AND user_id = $4 AND left_at IS NULL)
-    AND m.id >= (
-        SELECT id FROM room_messages WHERE room_id = $1 AND created_at >= (
-            SELECT joined_at FROM room_participants WHERE room_id = $1 AND user_id = $4 AND left_at IS NULL)
-        ORDER BY created_at, id LIMIT 1)";
+/// The last join of the newcomer $2 in room $1. Earlier messages are hidden from them.
+const LAST_JOIN: &str = "SELECT joined_at FROM room_participants WHERE room_id = $1 AND user_id = $2 AND left_at IS NULL";
 
 /// Deletes old messages, by time and number. It visits each room by the index `messages_by_time`, and the found messages
 /// by their ids: an array, because the planner joins a subquery with the whole table. Another node may be deleting some
@@ -83,20 +76,27 @@ impl Database {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Message>, StoreError> {
-        let before = before.unwrap_or(i64::MAX);
-        let limit = i64::from(limit);
-        let (room_id, newcomer) = (Text(room_id), newcomer.map(Text));
-        let all: Parameters<'_> = &[&room_id, &before, &limit];
-        let (hidden, parameters): (_, Parameters<'_>) = match &newcomer {
-            None => ("", all),
-            Some(newcomer) => (HIDDEN, &[&room_id, &before, &limit, newcomer]),
+        // The id of the newcomer's first message keeps the query from reading all messages that are hidden from them.
+        let visible = match newcomer {
+            None => "$2::text IS NULL".to_owned(),
+            Some(_) => format!(
+                "m.created_at >= ({LAST_JOIN}) AND m.id >= (
+                     SELECT id FROM room_messages WHERE room_id = $1 AND created_at >= ({LAST_JOIN})
+                     ORDER BY created_at, id LIMIT 1)"
+            ),
         };
         let sql = format!(
             "SELECT m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at
              FROM room_messages m JOIN users u ON u.id = m.user_id
-             WHERE m.room_id = $1 AND m.id < $2 {hidden}
-             ORDER BY m.id DESC LIMIT $3"
+             WHERE m.room_id = $1 AND m.id < $3 AND {visible}
+             ORDER BY m.id DESC LIMIT $4"
         );
+        let parameters: Parameters<'_> = &[
+            &Text(room_id),
+            &newcomer.map(Text),
+            &before.unwrap_or(i64::MAX),
+            &i64::from(limit),
+        ];
         let mut found = self.query(READ, &sql, parameters, message).await?;
         found.reverse();
         Ok(found)
@@ -127,13 +127,12 @@ impl Database {
         newcomer: Option<&str>,
         message: i64,
     ) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT user_id FROM room_messages
-                   WHERE id = $2 AND room_id = $1
-                     AND ($3::text IS NULL OR user_id = $3 OR created_at >= (
-                         SELECT joined_at FROM room_participants
-                         WHERE room_id = $1 AND user_id = $3 AND left_at IS NULL))";
-        let parameters: Parameters<'_> = &[&Text(room_id), &message, &newcomer.map(Text)];
-        self.query_opt(READ, sql, parameters, |row| row.try_get(0))
+        let sql = format!(
+            "SELECT user_id FROM room_messages WHERE id = $3 AND room_id = $1
+               AND ($2::text IS NULL OR user_id = $2 OR created_at >= ({LAST_JOIN}))"
+        );
+        let parameters: Parameters<'_> = &[&Text(room_id), &newcomer.map(Text), &message];
+        self.query_opt(READ, &sql, parameters, |row| row.try_get(0))
             .await
     }
 

@@ -11,20 +11,27 @@ use crate::storage::{
     Cause, JoinError, MAX_DELETED_MESSAGES, Message, MessageError, NewMessage, StoreError,
 };
 
-/// The query for a page of messages: by room, upper limit of the ids, number and newcomer. The id of the newcomer's
+/// The last join of the newcomer ?2 in room ?1. Earlier messages are hidden from them.
+const LAST_JOIN: &str = "SELECT joined_at FROM room_participants WHERE room_id = ?1 AND user_id = ?2 AND left_at IS NULL";
+
+/// The query for a page of messages: by room, newcomer, upper limit of the ids, and number. The id of the newcomer's
 /// first message keeps the query from reading all messages that are hidden from them.
-pub(super) const PAGE: &str = "
-    WITH visible (since, first_id) AS (
-        SELECT p.joined_at, (
-            SELECT id FROM room_messages WHERE room_id = ?1 AND created_at >= p.joined_at
-            ORDER BY created_at, id LIMIT 1)
-        FROM room_participants p WHERE p.room_id = ?1 AND p.user_id = ?4 AND p.left_at IS NULL)
-    SELECT m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at
-    FROM room_messages m JOIN users u ON u.id = m.user_id
-    WHERE m.room_id = ?1 AND m.id < ?2
-      AND m.id >= iif(?4 IS NULL, 0, (SELECT first_id FROM visible))
-      AND (?4 IS NULL OR m.created_at >= (SELECT since FROM visible))
-    ORDER BY m.id DESC LIMIT ?3";
+pub(super) fn page() -> String {
+    format!(
+        "WITH joined (at) AS ({LAST_JOIN}),
+         visible (since, first_id) AS (
+            SELECT at, (
+                SELECT id FROM room_messages WHERE room_id = ?1 AND created_at >= at
+                ORDER BY created_at, id LIMIT 1)
+            FROM joined)
+         SELECT m.id, m.room_id, m.user_id, u.display_name, m.content, m.created_at
+         FROM room_messages m JOIN users u ON u.id = m.user_id
+         WHERE m.room_id = ?1 AND m.id < ?3
+           AND m.id >= iif(?2 IS NULL, 0, (SELECT first_id FROM visible))
+           AND (?2 IS NULL OR m.created_at >= (SELECT since FROM visible))
+         ORDER BY m.id DESC LIMIT ?4"
+    )
+}
 
 /// The query for old messages: by time and number. It visits each room by the index `messages_by_time`.
 pub(super) const OLD: &str = "
@@ -71,9 +78,9 @@ impl Database {
     ) -> Result<Vec<Message>, StoreError> {
         let newcomer = newcomer.map(str::to_owned);
         let before = before.unwrap_or(i64::MAX);
-        let parameters = (room_id.to_owned(), before, limit, newcomer);
+        let parameters = (room_id.to_owned(), newcomer, before, limit);
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(PAGE)?;
+            let mut statement = connection.prepare_cached(&page())?;
             let found = statement.query_map(parameters, |row| message(row))?;
             let mut found: Vec<Message> = found.collect::<rusqlite::Result<_>>()?;
             found.reverse();
@@ -116,15 +123,14 @@ impl Database {
         newcomer: Option<&str>,
         message: i64,
     ) -> Result<Option<String>, StoreError> {
-        let parameters = (room_id.to_owned(), message, newcomer.map(str::to_owned));
-        let sql = "SELECT user_id FROM room_messages
-                   WHERE id = ?2 AND room_id = ?1
-                     AND (?3 IS NULL OR user_id = ?3 OR created_at >= (
-                         SELECT joined_at FROM room_participants
-                         WHERE room_id = ?1 AND user_id = ?3 AND left_at IS NULL))";
+        let parameters = (room_id.to_owned(), newcomer.map(str::to_owned), message);
+        let sql = format!(
+            "SELECT user_id FROM room_messages WHERE id = ?3 AND room_id = ?1
+               AND (?2 IS NULL OR user_id = ?2 OR created_at >= ({LAST_JOIN}))"
+        );
         self.read(move |connection| {
             connection
-                .prepare_cached(sql)?
+                .prepare_cached(&sql)?
                 .query_row(parameters, |row| row.get(0))
                 .optional()
         })

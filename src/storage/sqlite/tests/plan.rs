@@ -61,7 +61,7 @@ fn plan(fixture: &Fixture, sql: &str, parameters: impl rusqlite::Params) -> Vec<
 fn old_messages_and_the_first_one_for_a_newcomer_are_found_by_an_index() {
     let fixture = Fixture::new();
     let old = plan(&fixture, messages::OLD, ("", 10));
-    let page = plan(&fixture, messages::PAGE, ("r", 5, 10, Some("alice")));
+    let page = plan(&fixture, &messages::page(), ("r", Some("alice"), 5, 10));
     let by_time =
         |step: &String| step.contains("COVERING INDEX messages_by_time (room_id=? AND created_at");
     assert!(old.iter().any(by_time), "{old:?}");
