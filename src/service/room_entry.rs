@@ -86,6 +86,38 @@ impl<'a> Entrance<'a> {
             is_token_admin: false,
         }
     }
+
+    /// Separates the room's share of an entrance from that of its queue.
+    fn split(self, outbox: &Arc<Outbox>, now: Now) -> (Entrant<'a>, Arrival) {
+        let entrant = Entrant {
+            user: self.user,
+            profile: self.profile,
+            is_extended: self.greeting.is_some(),
+            resume: self.resume,
+        };
+        let known = ConnectionEntry {
+            user: self.user.into(),
+            issue: self.issue,
+            since: now.unix,
+            is_token_admin: self.is_token_admin,
+            outbox: outbox.clone(),
+            entering: None,
+        };
+        let arrival = Arrival {
+            known,
+            greeting: self.greeting,
+            live: self.live,
+        };
+        (entrant, arrival)
+    }
+}
+
+/// A connection whose room decides whether it enters.
+struct Arrival {
+    known: ConnectionEntry,
+    /// As of [`Entrance`].
+    greeting: Option<Greeting>,
+    live: LiveState,
 }
 
 /// A client that resumes its session.
@@ -144,21 +176,12 @@ impl RoomEntry {
         outbox: &Arc<Outbox>,
         now: Now,
     ) -> Result<ConnectionId, CloseCode> {
-        let Entrance {
-            user,
-            issue,
-            profile,
-            resume,
+        let (entrant, arrival) = entrance.split(outbox, now);
+        let Arrival {
+            known,
             greeting,
             live,
-            is_token_admin,
-        } = entrance;
-        let entrant = Entrant {
-            user,
-            profile,
-            is_extended: greeting.is_some(),
-            resume,
-        };
+        } = arrival;
         let joined = self.room.join_as(entrant, now.mono, &mut self.effects);
         match joined {
             Join::Rejected(code) => {
@@ -166,14 +189,6 @@ impl RoomEntry {
                 Err(code)
             }
             Join::Accepted(connection) => {
-                let known = ConnectionEntry {
-                    user: user.into(),
-                    issue,
-                    since: now.unix,
-                    is_token_admin,
-                    outbox: outbox.clone(),
-                    entering: None,
-                };
                 self.connections.insert(connection, known);
                 if let Some(greeting) = greeting {
                     self.live.begin(live, self.room.extended_count() == 1);
@@ -198,34 +213,14 @@ impl RoomEntry {
         outbox: &Arc<Outbox>,
     ) -> (ConnectionId, oneshot::Receiver<Result<(), CloseCode>>) {
         let now = clock::now();
-        let Entrance {
-            user,
-            issue,
-            profile,
-            resume,
-            greeting,
-            live,
-            is_token_admin,
-        } = entrance;
         let (sender, entered) = oneshot::channel();
-        let entrant = Entrant {
-            user,
-            profile,
-            is_extended: greeting.is_some(),
-            resume,
-        };
-        let known = ConnectionEntry {
-            user: user.into(),
-            issue,
-            since: now.unix,
-            is_token_admin,
-            outbox: outbox.clone(),
-            entering: Some(Box::new(Entering {
-                entered: sender,
-                greeting,
-                live,
-            })),
-        };
+        let (entrant, arrival) = entrance.split(outbox, now);
+        let mut known = arrival.known;
+        known.entering = Some(Box::new(Entering {
+            entered: sender,
+            greeting: arrival.greeting,
+            live: arrival.live,
+        }));
         let connection = self.room.enter_as(entrant, now.mono);
         self.connections.insert(connection, known);
         self.apply_effects();
