@@ -75,6 +75,18 @@ pub struct Entrant<'a> {
     pub resume: bool,
 }
 
+impl<'a> Entrant<'a> {
+    /// A user with a plain connection, of whom only the id is known.
+    pub(super) fn plain(user: &'a str, resume: bool) -> Entrant<'a> {
+        Entrant {
+            user,
+            profile: None,
+            is_extended: false,
+            resume,
+        }
+    }
+}
+
 /// The outcome of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Join {

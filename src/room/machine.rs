@@ -123,13 +123,7 @@ impl Room {
     /// With `resume` it continues a connection from before a restart: other resumed connections are not
     /// notified, and it receives the departures since. Without, they receive `user-left` and `user-joined`.
     pub fn join(&mut self, user: &str, resume: bool, now: Mono, effects: &mut Vec<Effect>) -> Join {
-        let entrant = Entrant {
-            user,
-            profile: None,
-            is_extended: false,
-            resume,
-        };
-        self.join_as(entrant, now, effects)
+        self.join_as(Entrant::plain(user, resume), now, effects)
     }
 
     /// [`Room::join`] with a profile and a protocol.

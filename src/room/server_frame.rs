@@ -46,6 +46,19 @@ pub struct Greeting {
     pub within: Duration,
 }
 
+#[cfg(test)]
+impl Greeting {
+    /// A greeting without a room, ICE servers and limits.
+    pub fn blank(within: Duration) -> Greeting {
+        Greeting {
+            room: "{}".to_owned(),
+            ice_servers: "{}".to_owned(),
+            limits: "{}".to_owned(),
+            within,
+        }
+    }
+}
+
 /// The participants of a `welcome`, as JSON without brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Participants(String);

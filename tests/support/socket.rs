@@ -24,8 +24,7 @@ pub(crate) fn open(
     token: &str,
     query: &str,
 ) -> Result<Socket, String> {
-    let url = format!("ws://{address}/api/ws/rooms/{room}?token={token}{query}");
-    request(address, url.into_client_request().expect("a URL"))
+    request(address, upgrade(address, room, token, query))
 }
 
 /// [`open`] for a client that speaks `parlor.v1`.
@@ -35,13 +34,17 @@ pub(crate) fn open_extended(
     token: &str,
     query: &str,
 ) -> Result<Socket, String> {
-    let url = format!("ws://{address}/api/ws/rooms/{room}?token={token}{query}");
-    let mut upgrade = url.into_client_request().expect("a URL");
+    let mut upgrade = upgrade(address, room, token, query);
     let protocol = HeaderValue::from_static("parlor.v1");
     upgrade
         .headers_mut()
         .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     request(address, upgrade)
+}
+
+fn upgrade(address: SocketAddr, room: &str, token: &str, query: &str) -> Request {
+    let url = format!("ws://{address}/api/ws/rooms/{room}?token={token}{query}");
+    url.into_client_request().expect("a URL")
 }
 
 fn request(address: SocketAddr, upgrade: Request) -> Result<Socket, String> {

@@ -39,13 +39,7 @@ impl Room {
     /// [`Request::Admitted`], unless it is closed before. With `resume` it continues a connection that ended by the
     /// restart of a node.
     pub fn enter(&mut self, user: &str, resume: bool, now: Mono) -> ConnectionId {
-        let entrant = Entrant {
-            user,
-            profile: None,
-            is_extended: false,
-            resume,
-        };
-        self.enter_as(entrant, now)
+        self.enter_as(Entrant::plain(user, resume), now)
     }
 
     /// [`Room::enter`] with a profile and a protocol.

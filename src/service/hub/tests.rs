@@ -71,12 +71,7 @@ fn a_change_of_the_relay_reaches_clients_by_their_protocol() {
     let extended = hub.session_outbox(&settings, "a");
     let [plain, noticing] =
         [false, true].map(|accepts| Arc::new(Outbox::new(1000).with_notices(accepts)));
-    let greeting = || crate::room::Greeting {
-        room: "{}".to_owned(),
-        ice_servers: "{}".to_owned(),
-        limits: "{}".to_owned(),
-        within: std::time::Duration::from_secs(30),
-    };
+    let greeting = || crate::room::Greeting::blank(std::time::Duration::from_secs(30));
     let people = [("a", &extended), ("b", &plain), ("c", &noticing)];
     let _handles = people.map(|(user, outbox)| {
         let entrance = Entrance {

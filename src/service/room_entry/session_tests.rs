@@ -182,14 +182,8 @@ impl Simulation {
     fn join(&mut self, user: usize) {
         let name = name(user);
         let outbox = self.outbox(&name);
-        let greeting = Greeting {
-            room: "{}".to_owned(),
-            ice_servers: "{}".to_owned(),
-            limits: "{}".to_owned(),
-            within: GRACE,
-        };
         let entrance = Entrance {
-            greeting: Some(greeting),
+            greeting: Some(Greeting::blank(GRACE)),
             ..Entrance::plain(&name, ISSUE)
         };
         let joined = self.entry.join(entrance, &outbox, self.now);

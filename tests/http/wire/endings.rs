@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use crate::support::http::Client as Http;
 use crate::wire::world::{LOBBY, World, now, offer, presence};
 
 #[test]
@@ -138,14 +137,8 @@ fn commands_close_the_connections_of_whom_and_what_they_take_away() {
 #[test]
 fn a_guests_connection_ends_with_the_token() {
     let world = World::with(&[("PARLOR_AUTH__TOKEN_TTL", "4s")]);
-    let link = world.daemon.invite_link();
-    let (_, invite) = link.split_once('#').expect("an invite");
-    let entry = json!({"room": LOBBY, "invite": invite, "name": "Gast"});
-    let http = Http::new(world.address());
-    let guest = http.post_json("/api/auth/guest", &entry).ok();
-    let token = guest["access_token"].as_str().expect("a token");
-    world.http(token).post("/api/rooms/lobby/join").ok();
-    let mut connection = world.connect(LOBBY, token);
+    let token = world.join_as_guest();
+    let mut connection = world.connect(LOBBY, &token);
     assert_eq!(connection.close_code(), 4001);
     connection.ends();
 }

@@ -27,14 +27,8 @@ struct Client {
 impl Client {
     fn enter(hub: &Arc<Hub>, user: &str) -> Client {
         let outbox = hub.session_outbox(&Signaling::default(), user);
-        let greeting = Greeting {
-            room: "{}".to_owned(),
-            ice_servers: "{}".to_owned(),
-            limits: "{}".to_owned(),
-            within: GRACE,
-        };
         let entrance = Entrance {
-            greeting: Some(greeting),
+            greeting: Some(Greeting::blank(GRACE)),
             ..Entrance::plain(user, ISSUE)
         };
         let handle = hub.join("lobby", entrance, &outbox).expect("a handle");

@@ -8,7 +8,6 @@ use time::format_description::well_known::Rfc3339;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::frame;
-use crate::support::http::Client as Http;
 use crate::wire::world::{Client, LOBBY, World, now};
 
 const PATH: &str = "/api/ws/rooms/lobby";
@@ -60,14 +59,8 @@ fn a_guest_is_warned_before_the_end_of_the_access() {
         ("PARLOR_AUTH__TOKEN_TTL", "4s"),
         ("PARLOR_TURN__CREDENTIAL_TTL", "5s"),
     ]);
-    let link = world.daemon.invite_link();
-    let (_, invite) = link.split_once('#').expect("an invite");
-    let entry = json!({"room": LOBBY, "invite": invite, "name": "Gast"});
-    let http = Http::new(world.address());
-    let guest = http.post_json("/api/auth/guest", &entry).ok();
-    let token = guest["access_token"].as_str().expect("a token");
-    world.http(token).post("/api/rooms/lobby/join").ok();
-    let mut guest = world.connect_extended_with(PATH, token);
+    let token = world.join_as_guest();
+    let mut guest = world.connect_extended_with(PATH, &token);
     assert_eq!(guest.read()["type"], "welcome");
     reads_warning(&mut guest, 1, 4);
     // Nothing else before: later ICE servers would end at the same time.
@@ -79,22 +72,16 @@ fn a_guest_is_warned_before_the_end_of_the_access() {
 
 /// A guest's session, whose access ends so many seconds from now; also the data of its `welcome` and the token.
 fn enter_as_guest(world: &World, seconds: i64) -> (Client, Value, String) {
-    let link = world.daemon.invite_link();
-    let (_, invite) = link.split_once('#').expect("an invite");
-    let entry = json!({"room": LOBBY, "invite": invite, "name": "Gast"});
-    let guest = Http::new(world.address()).post_json("/api/auth/guest", &entry);
-    let guest = guest.ok();
-    let token = guest["access_token"].as_str().expect("a token");
-    world.http(token).post("/api/rooms/lobby/join").ok();
+    let token = world.join_as_guest();
     let until = OffsetDateTime::from_unix_timestamp(now() + seconds).expect("a time");
     let until = until.format(&Rfc3339).expect("a text");
     world.write_outside(&format!(
         "UPDATE users SET guest_until = '{until}' WHERE guest_until IS NOT NULL"
     ));
-    let mut client = world.connect_extended_with(PATH, token);
+    let mut client = world.connect_extended_with(PATH, &token);
     let welcome = client.read();
     assert_eq!(welcome["type"], "welcome", "{welcome}");
-    (client, welcome["data"].clone(), token.to_owned())
+    (client, welcome["data"].clone(), token)
 }
 
 /// A fresh token for the same user.

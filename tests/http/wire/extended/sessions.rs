@@ -17,6 +17,14 @@ fn begins_anew(world: &World, user: &str, known: &Known) -> (Client, Value) {
     (client, welcome["data"].clone())
 }
 
+/// Alice and the data of her `welcome`, and bob, who has seen her join.
+fn enter_both(world: &World) -> (Client, Value, Client) {
+    let (mut bob, _) = world.enter_extended(LOBBY, "bob");
+    let (alice, welcome) = world.enter_extended(LOBBY, "alice");
+    assert_eq!(bob.read()["from"], "alice");
+    (alice, welcome, bob)
+}
+
 /// Waits until the room has handled all that the client has sent.
 fn pass(client: &mut Client) {
     client.send(&frame("message", Some("bob"), &json!("pass")));
@@ -81,9 +89,7 @@ fn a_lost_connection_is_resumed_and_misses_nothing() {
 #[test]
 fn a_late_attempt_takes_nothing_from_a_client_that_has_a_newer_token() {
     let world = World::start();
-    let (mut bob, _) = world.enter_extended(LOBBY, "bob");
-    let (alice, welcome) = world.enter_extended(LOBBY, "alice");
-    assert_eq!(bob.read()["from"], "alice");
+    let (alice, welcome, mut bob) = enter_both(&world);
     let known = Known::of(&welcome, 0);
     alice.vanish();
     let (mut alice, resumed) = resume(&world, "alice", &known);
@@ -115,9 +121,7 @@ fn a_resumed_client_gets_a_ping_at_once() {
 #[test]
 fn a_lost_resumed_frame_is_no_loss() {
     let world = World::start();
-    let (mut bob, _) = world.enter_extended(LOBBY, "bob");
-    let (alice, welcome) = world.enter_extended(LOBBY, "alice");
-    assert_eq!(bob.read()["from"], "alice");
+    let (alice, welcome, mut bob) = enter_both(&world);
     let known = Known::of(&welcome, 0);
     alice.vanish();
     bob.send(&offer("bob", Some("alice"), "1"));
@@ -135,9 +139,7 @@ fn a_lost_resumed_frame_is_no_loss() {
 #[test]
 fn a_resume_takes_over_from_a_connection_that_looks_alive() {
     let world = World::start();
-    let (mut bob, _) = world.enter_extended(LOBBY, "bob");
-    let (mut alice, welcome) = world.enter_extended(LOBBY, "alice");
-    assert_eq!(bob.read()["from"], "alice");
+    let (mut alice, welcome, mut bob) = enter_both(&world);
     let mut known = Known::of(&welcome, 0);
     // More often than connections may replace each other.
     for number in 0..6 {
