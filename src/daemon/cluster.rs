@@ -10,11 +10,11 @@ use ring::hmac;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bus::redis::{Cause, Link, LinkError, Server, Settings};
+use crate::bus::redis::{Cause, Link, LinkError, SavedNode, Server, Settings};
 use crate::config::{Config, is_node_name};
 use crate::relay;
 use crate::secret::Secret;
-use crate::service::{self, App, RedisHealth, RelayNodes};
+use crate::service::{self, App, Hub, RedisHealth, RelayNodes, SavedRoom};
 use crate::storage::StoreLock;
 use crate::tls::{Verification, client_config};
 
@@ -58,8 +58,13 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Returns the node that the settings describe; `None` without `cluster.redis_url`. `seed` must be random.
-    pub(super) fn configured(config: &Config, seed: [u8; 32]) -> anyhow::Result<Option<Cluster>> {
+    /// Returns the node that the settings describe; `None` without `cluster.redis_url`. `seed` must be random. Continues a
+    /// paused node, if there is one.
+    pub(super) fn configured(
+        config: &Config,
+        seed: [u8; 32],
+        paused: Option<SavedNode>,
+    ) -> anyhow::Result<Option<Cluster>> {
         let Some((server, url)) = server(config)? else {
             return Ok(None);
         };
@@ -72,7 +77,7 @@ impl Cluster {
             about: about.to_text(),
         };
         Ok(Some(Cluster {
-            link: Arc::new(Link::new(settings, seed)),
+            link: Arc::new(Link::resume(settings, seed, paused)),
             server,
             url,
             name,
@@ -196,6 +201,28 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Ends the connection to the other nodes, of which this one restarts. Returns the node and its rooms, with which the
+    /// next process continues if there are sessions. Connections must have ended.
+    pub(super) async fn hand_over(self, hub: &Hub) -> Option<(SavedNode, Vec<SavedRoom>)> {
+        if !hub.keeps_sessions() {
+            self.finish_until_return().await;
+            return None;
+        }
+        let Ok(Some(node)) = timeout(FINISH_TIMEOUT, self.link.pause()).await else {
+            self.finish_until_return().await;
+            return None;
+        };
+        self.announcing.abort();
+        self.task.abort();
+        // It ends between two entries of the inbox.
+        let _ = self.task.await;
+        let rooms = hub.save_rooms().filter(|_| self.link.is_sent());
+        if rooms.is_none() {
+            tracing::warn!("other nodes will notice the end of this one by its lease");
+        }
+        rooms.map(|rooms| (node, rooms))
+    }
+
     /// As [`Running::finish`], but the relay continues in the next process.
     pub(super) async fn finish_until_return(self) {
         let announced = timeout(FINISH_TIMEOUT, self.link.announce_return()).await;
@@ -235,7 +262,7 @@ async fn announce_addresses(app: Arc<App>) {
 /// Redis, and that other nodes would accept it. Does not wait. `seed` must be random.
 pub(super) async fn check_start(config: &Config, app: &App, seed: [u8; 32]) -> anyhow::Result<()> {
     secrets::require_shared(config)?;
-    let Some(cluster) = Cluster::configured(config, seed)? else {
+    let Some(cluster) = Cluster::configured(config, seed, None)? else {
         app.store.probe(&config.store, StoreLock::Exclusive).await?;
         return Ok(());
     };

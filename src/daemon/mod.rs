@@ -84,8 +84,9 @@ async fn serve(start: Start, mut inherited: Inherited) -> anyhow::Result<()> {
     let config = &start.loaded.config;
     // With restored calls, a signal is handled later: the calls must be handed over or drained.
     let may_stop = !inherited.has_state;
+    let node = inherited.node.take();
     let prepared = tokio::select! {
-        prepared = Prepared::new(config) => prepared?,
+        prepared = Prepared::new(config, node) => prepared?,
         name = signals.next(), if may_stop => {
             log_early_stop(name);
             return Ok(());

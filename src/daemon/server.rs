@@ -146,10 +146,14 @@ impl Server {
         let link = cluster.map(|cluster| cluster.link.clone());
         let hub = service::Hub::with_link(&config.signaling, &metrics, link);
         let expected = expected_users(inherited);
-        // The rosters of a cluster do not list them any more.
-        if cluster.is_none() {
-            let sessions = mem::take(&mut inherited.sessions);
-            hub.expect_return(expected, sessions, &config.signaling);
+        let sessions = mem::take(&mut inherited.sessions);
+        match cluster {
+            None => hub.expect_return(expected, sessions, &config.signaling),
+            Some(cluster) if cluster.link.is_resumed() => {
+                hub.restore_sessions(sessions, &config.signaling);
+            }
+            // The rosters do not list the users any more.
+            Some(_) => {}
         }
         let mut bus = bus::Local::default();
         service::count_events(&mut bus, &metrics);

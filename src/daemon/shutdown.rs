@@ -104,7 +104,8 @@ impl Server {
     /// Ends everything except the sockets, which the next process continues with. Connections are closed
     /// with a request to reconnect; this waits only briefly for them.
     pub(super) async fn hand_over(self, tasks: Tasks) -> anyhow::Result<Handover> {
-        let (rooms, sessions) = self.app.hub.restart();
+        let settings = self.app.settings();
+        let (rooms, mut sessions) = self.app.hub.restart(&settings.config.signaling);
         self.app.hub.wait_for_suspensions().await;
         let owned = rooms.into_iter().map(|(room, users)| {
             let users = users.iter().map(ToString::to_string);
@@ -116,8 +117,12 @@ impl Server {
         // The relay still forwards media while connections close.
         let closed = future::join_all(tasks.servers);
         let _ = tokio::time::timeout(BRIEF_CLOSE_TIMEOUT, closed).await;
-        if let Some(cluster) = tasks.cluster {
-            cluster.finish_until_return().await;
+        let mut node = None;
+        if let Some(cluster) = tasks.cluster
+            && let Some(paused) = cluster.hand_over(&self.app.hub).await
+        {
+            node = Some(paused.0);
+            sessions = paused.1;
         }
         let external = self
             .relay
@@ -133,6 +138,7 @@ impl Server {
             external,
             rooms,
             sessions,
+            node,
             ..State::default()
         };
         let handover = Handover::new(state, stopped, self.tcp);

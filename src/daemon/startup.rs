@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use anyhow::Context as _;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::bus::redis::SavedNode;
 use crate::clock;
 use crate::config::{self, Config, RelayMode, TlsMode, plain_listen, turn_tls_listen};
 use crate::credential::Credentials;
@@ -40,7 +41,8 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) async fn new(config: &Config) -> anyhow::Result<Prepared> {
+    /// `node` is the paused node of the previous process, if there are several nodes.
+    pub(super) async fn new(config: &Config, node: Option<SavedNode>) -> anyhow::Result<Prepared> {
         let data_dir = DataDir::acquire(&data_dir::resolve(&config.server)?)?;
         let mut secrets = Secrets::new(data_dir);
         let (tokens, credentials) = secrets.tokens_and_credentials(config)?;
@@ -48,7 +50,7 @@ impl Prepared {
         // Only `serve` creates this file.
         let first_start = !data_dir.has_secret(SecretFile::NonceKey);
         let mut nonce_keys = data_dir.nonce_keys(clock::now().unix)?;
-        let cluster = Cluster::configured(config, seed()?)?;
+        let cluster = Cluster::configured(config, seed()?, node)?;
         let mut lock = StoreLock::Exclusive;
         if let Some(cluster) = &cluster {
             lock = StoreLock::Shared;

@@ -449,6 +449,7 @@ fn deliver(connection: ConnectionId, frame: &Bytes, from: Option<ConnectionId>) 
 
 pub use extended_member::AWAY_NOTICE;
 pub use saved::SavedMember;
+pub use saved_roster::SavedRoster;
 
 mod admit;
 mod announce;
@@ -464,6 +465,7 @@ mod presence;
 mod remote;
 mod requests;
 mod saved;
+mod saved_roster;
 mod snapshot;
 #[cfg(test)]
 mod tests;

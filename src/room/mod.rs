@@ -45,7 +45,7 @@ pub use description::Description;
 pub use effect::{Effect, Entrant, Input, Join, Outcome};
 pub use envelope::Kind;
 pub use limits::Limits;
-pub use machine::{AWAY_NOTICE, Room, SavedMember};
+pub use machine::{AWAY_NOTICE, Room, SavedMember, SavedRoster};
 pub use moderation_request::{BanData, GivenRole, ModerationRequest};
 pub use notice::{ice_servers, token_expiring};
 pub use profile::{Profile, Protocol, Role};

@@ -19,7 +19,7 @@ use crate::bus::Event;
 use crate::clock;
 use crate::credential::{MembershipKey, Revocations, RevokedGenerations, RevokedSet};
 use crate::room::CloseCode;
-use crate::storage::{BannedUser, Changes, EndedMembership, Store, StoreError};
+use crate::storage::{BannedUser, Changes, ChatChanges, EndedMembership, Store, StoreError};
 
 /// The list of revocations is also read at this interval, to drop guests that the store has deleted.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
@@ -110,8 +110,16 @@ pub(super) async fn follow(
     };
     let mut has_failed = false;
     let mut refreshed_at = clock::now().mono;
+    // Changes since the end of the process from which the connections are.
+    let mut has_inherited = !app.hub.connections().is_empty();
+    if has_inherited {
+        app.add_live_changes(&Changes::Everything, ChatChanges::default());
+        follower.add_unchecked(&Changes::Everything);
+    }
     loop {
-        let wait = if has_failed {
+        let wait = if std::mem::take(&mut has_inherited) {
+            Duration::ZERO
+        } else if has_failed {
             RETRY_PAUSE
         } else {
             REFRESH_INTERVAL.saturating_sub(clock::now().mono.since(refreshed_at))

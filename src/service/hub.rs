@@ -58,6 +58,8 @@ pub struct Hub {
     pub(super) tunnels: Arc<Tunnels>,
     /// Effects of changes that other nodes have committed.
     pub(super) ended: EndedChanges,
+    /// Whether another process continues the sessions.
+    restarting: AtomicBool,
     sessions: SessionSettings,
     /// Roles that changed in the store.
     pub(super) role_changes: RoleChanges,
@@ -104,6 +106,7 @@ impl Hub {
             buckets: Default::default(),
             hasher: RandomState::new(),
             stopped: AtomicBool::new(false),
+            restarting: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             metrics: SignalingMetrics::new(metrics),
@@ -263,9 +266,11 @@ impl Hub {
         });
     }
 
-    /// Closes every connection with 1001, and every later one too.
+    /// Closes every connection with 1001, and every later one too. Sessions for the next process stay.
     pub fn shutdown(&self) {
-        self.stop(CloseCode::Stopped);
+        if !self.is_restarting() {
+            self.stop(CloseCode::Stopped);
+        }
     }
 
     fn stop(&self, code: CloseCode) {

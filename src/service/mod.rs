@@ -70,7 +70,7 @@ pub use external_changes::load_revocations;
 pub use health::{Check, HealthChecks};
 pub use health_log::HealthLogLimits;
 pub use hub::{Hub, RoomHandle};
-pub use live_state::LiveState;
+pub use live_state::{LiveState, ShownRoom};
 pub use moderation::mute::MuteError;
 pub use moderation::requests::{BanRequest, ModerationError};
 pub use moderation::rules::{Act, Actor, Refusal, Standing, check_act};

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::room::{SavedFrames, SavedMember};
+use super::live_state::ShownRoom;
+use crate::room::{SavedFrames, SavedMember, SavedRoster};
 use crate::token::Issue;
 
 /// The sessions of a room.
@@ -11,7 +12,13 @@ pub struct SavedRoom {
     pub room: String,
     /// The last message of the chat that the clients got.
     pub(super) last_chat_message: Option<i64>,
+    /// The room, as the clients saw it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shown: Option<ShownRoom>,
     pub(super) sessions: Vec<SavedSession>,
+    /// If this is one of several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) roster: Option<SavedRoster>,
 }
 
 /// A session.

@@ -8,12 +8,12 @@ use redis::{Pipeline, Value};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::node::{Counts, Node, Output, Settings};
+use super::node::{Counts, Node, Output, SavedNode, Settings};
 use super::nodes::{self, NodeInfo};
 use super::scripts::{Script, Scripts};
 use super::server::{Connection, LinkError, RESPONSE_TIMEOUT, Server};
 use crate::clock;
-use crate::room::{NodeId, Request};
+use crate::room::{NodeId, Place, Request};
 
 /// Commands that are sent before their replies are awaited.
 const MAX_PIPELINE: usize = 256;
@@ -47,13 +47,23 @@ pub struct Link {
 impl Link {
     /// `seed` must be random.
     pub fn new(settings: Settings, seed: [u8; 32]) -> Link {
+        Link::resume(settings, seed, None)
+    }
+
+    /// As [`Link::new`]. Continues a paused node of the same name, if there is one.
+    pub fn resume(settings: Settings, seed: [u8; 32], saved: Option<SavedNode>) -> Link {
         let scripts = Scripts::new();
+        let (prefix, lease) = (settings.prefix.clone(), settings.lease);
+        let node = match saved {
+            Some(saved) => Node::resume(settings, scripts.clone(), seed, saved),
+            None => Node::new(settings, scripts.clone(), seed),
+        };
         Link {
-            prefix: settings.prefix.clone(),
-            lease: settings.lease,
+            prefix,
+            lease,
             nodes: watch::Sender::new(Arc::default()),
             calls: Mutex::default(),
-            node: Mutex::new(Node::new(settings, scripts.clone(), seed)),
+            node: Mutex::new(node),
             scripts,
             work: Notify::new(),
             registered: Notify::new(),
@@ -218,6 +228,35 @@ impl Link {
         while !self.node().is_ended() {
             sleep(FINISH_PAUSE).await;
         }
+    }
+
+    /// Renews the lease and pauses, when nothing waits for Redis or for a room: see [`Node::pause`]. [`Link::run`] must run,
+    /// and must end before rooms are saved: it may be carrying out the last outputs. `None` without Redis.
+    pub async fn pause(&self) -> Option<SavedNode> {
+        self.node().renew();
+        self.work.notify_one();
+        while self.is_available() {
+            if let Some(saved) = self.node().pause() {
+                return Some(saved);
+            }
+            sleep(FINISH_PAUSE).await;
+        }
+        None
+    }
+
+    /// Whether everything that was queued has been carried out.
+    pub fn is_sent(&self) -> bool {
+        self.node().is_sent()
+    }
+
+    /// Whether this node continues that of an earlier process.
+    pub fn is_resumed(&self) -> bool {
+        self.node().is_resumed()
+    }
+
+    /// See [`Node::await_return`].
+    pub fn await_return(&self, room: &Arc<str>, user: &Arc<str>, place: &Place) {
+        self.node().await_return(room, user, place);
     }
 
     /// Connects, sends and reads for ever. `carry_out` gets each output in order; it must not wait. `lost` gets the

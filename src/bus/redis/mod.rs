@@ -21,7 +21,7 @@ mod server;
 pub(crate) mod tests;
 
 pub use link::Link;
-pub use node::{Counts, Node, Output, Settings};
+pub use node::{Counts, Node, Output, SavedNode, Settings};
 pub use nodes::{NodeInfo, node_name};
 pub use scripts::{Script, Scripts};
 pub use server::{Cause, LinkError, Server};

@@ -12,6 +12,7 @@ mod queue;
 mod reading;
 mod recovery;
 mod returns;
+mod saved;
 mod state;
 
 use std::collections::{HashSet, VecDeque};
@@ -29,6 +30,7 @@ use crate::room::{NodeId, RemoteFrame, Request, RosterEvent};
 use commands::Identity;
 use queue::Queue;
 use returns::Returns;
+pub use saved::SavedNode;
 use state::{Control, Evicted, Flight, Inbox, Listing, Phase, Renewal, Restating};
 
 /// Members of a lost roster count as connected for this long.
@@ -137,6 +139,8 @@ pub struct Node {
     restated: HashSet<NodeId>,
     evicted: Evicted,
     returns: Returns,
+    /// Whether it continues the node of an earlier process.
+    is_resumed: bool,
     tickets: u64,
     counts: Counts,
 }
@@ -168,6 +172,7 @@ impl Node {
             restated: HashSet::new(),
             evicted: Evicted::default(),
             returns: Returns::default(),
+            is_resumed: false,
             tickets: 0,
             counts: Counts::default(),
         };

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use listenfd::ListenFd;
 
 use super::state::{State, boot_id};
+use crate::bus::redis::SavedNode;
 use crate::clock;
 use crate::relay;
 use crate::service::SavedRoom;
@@ -30,6 +31,8 @@ pub(crate) struct Inherited {
     pub rooms: Vec<(String, Vec<String>)>,
     /// The sessions of `parlor.v1` clients.
     pub sessions: Vec<SavedRoom>,
+    /// The node whose sessions these are, if there are several.
+    pub node: Option<SavedNode>,
 }
 
 /// Takes the inherited descriptors. Call it before any thread exists: it changes the environment.
@@ -86,6 +89,7 @@ pub(crate) fn take() -> Inherited {
         has_state: true,
         rooms: state.rooms,
         sessions: state.sessions,
+        node: state.node,
     }
 }
 

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use serde::{Deserialize, Serialize};
 
+use crate::bus::redis::SavedNode;
 use crate::clock::Mono;
 use crate::relay;
 use crate::service::SavedRoom;
@@ -38,6 +39,9 @@ pub(crate) struct State {
     /// The sessions of `parlor.v1` clients. Older versions do not know them, and reject a state that has some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<SavedRoom>,
+    /// The node whose sessions these are, if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<SavedNode>,
 }
 
 /// A state cannot be restored.

@@ -47,7 +47,7 @@ use crate::ingress::ConnectionPermit;
 use crate::ingress::Stream;
 use crate::room::{CloseCode, Greeting};
 use crate::service::{
-    Admitted, App, Entrance, LiveState, Outbox, RoomHandle, check_entered, close_code,
+    Admitted, App, Entrance, LiveState, Outbox, RoomHandle, ShownRoom, check_entered, close_code,
 };
 
 pub(in crate::http) use tunnel::accept_tunnels;
@@ -257,7 +257,7 @@ impl Session {
         let last = self.app.store.last_message(&self.room).await;
         let live = LiveState {
             last_message: Some(last.map_err(|error| close_code(error.into()))?),
-            room: newcomer.access.room.clone(),
+            room: newcomer.access.room.as_ref().map(ShownRoom::new),
         };
         let (greeting, renewal) = newcomer.greeting(&self.app).await;
         outbox.renew_ice_at(renewal);

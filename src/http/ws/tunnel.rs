@@ -133,7 +133,7 @@ pub(in crate::http) async fn accept_tunnels(state: Arc<State>, shutdown: Cancell
 async fn serve(state: Arc<State>, incoming: IncomingTunnel) {
     let app = &state.app;
     let Some(link) = app.hub.link() else { return };
-    let (outbox, handle, ending) = match resume(&state, &incoming.request).await {
+    let (outbox, handle, ending) = match resume(&state, &incoming).await {
         Ok(entered) => entered,
         Err(failure) => {
             tracing::debug!("tunnel refused");
@@ -184,7 +184,8 @@ enum Failure {
 }
 
 /// Resumes a session of this node for a client of another one, which has checked the client's token.
-async fn resume(state: &Arc<State>, request: &TunnelRequest) -> Result<Entered, Failure> {
+async fn resume(state: &Arc<State>, incoming: &IncomingTunnel) -> Result<Entered, Failure> {
+    let request = &incoming.request;
     let app = &state.app;
     let claims = Claims {
         own: request.is_own_token,
@@ -203,9 +204,18 @@ async fn resume(state: &Arc<State>, request: &TunnelRequest) -> Result<Entered, 
     if app.hub.is_replaced(room, &admitted.user, token) {
         return Err(Failure::Closed(CloseCode::Replaced));
     }
+    // After the store was read: the end of an old request has arrived by then.
+    if incoming.is_abandoned(&app.hub) {
+        return Err(Failure::Closed(CloseCode::ConnectionError));
+    }
     let outbox = session_outbox(app, &admitted);
     let resumed = resumption::resume(app, room, &admitted, token, request.seq, &outbox);
-    let mut handle = resumed.ok_or(Failure::Refused)?;
+    let mut handle = resumed.ok_or(if app.hub.is_restarting() {
+        // The next process has the session.
+        Failure::Closed(CloseCode::ConnectionError)
+    } else {
+        Failure::Refused
+    })?;
     if app.hub.epoch() != epoch {
         // Access has changed since the verdict, possibly for this user.
         let checked = check_entered(app, &mut handle, &admitted.user, admitted.issue).await;

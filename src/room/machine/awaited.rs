@@ -24,6 +24,19 @@ impl Room {
     /// Closes all connections because this node restarts, and asks the roster to await their users. If the node does not
     /// know the roster, or the roster was lost and is not complete yet, the users leave.
     pub fn suspend_all(&mut self, effects: &mut Vec<Effect>) {
+        self.suspend_members(|_| true, effects);
+    }
+
+    /// As [`Room::suspend_all`], except members with sessions, which the next process continues.
+    pub fn suspend_plain(&mut self, effects: &mut Vec<Effect>) {
+        self.suspend_members(|member| member.extended.is_none(), effects);
+    }
+
+    fn suspend_members(
+        &mut self,
+        is_concerned: impl Fn(&Member) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(remote) = &mut self.remote else {
             return;
         };
@@ -34,6 +47,7 @@ impl Room {
             remote.cancel(connection);
         }
         let members = self.members.iter();
+        let members = members.filter(|(_, member)| is_concerned(member));
         let members = members.map(|(connection, member)| (member.user.clone(), *connection));
         remote.suspending.extend(members);
         let is_complete = remote.members.values().all(|member| member.is_confirmed);

@@ -23,6 +23,17 @@ const NAME_INTERVAL: Duration = Duration::from_secs(10);
 const NAME_BURST: u64 = 3;
 
 impl Room {
+    /// The members that speak `parlor.v1` and have a connection.
+    pub fn connected_sessions(&self) -> Vec<ConnectionId> {
+        let is_connected = |member: &Member| {
+            let extended = member.extended.as_ref();
+            extended.is_some_and(|extended| extended.away.is_none())
+        };
+        let members = self.members.iter();
+        let connected = members.filter(|(_, member)| is_connected(member));
+        connected.map(|(connection, _)| *connection).collect()
+    }
+
     /// Records that a member that speaks `parlor.v1` has lost its connection. It stays a member, and is gone at `until`.
     pub fn set_away(&mut self, connection: ConnectionId, now: Mono, until: Mono) {
         if let Some(extended) = self.extended_of(connection) {

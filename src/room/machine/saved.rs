@@ -22,6 +22,12 @@ pub struct SavedMember {
     description: String,
     /// Hashes of the last ids of frames.
     ids: Vec<u64>,
+    /// Whether the others know that it has no connection.
+    #[serde(default)]
+    is_away: bool,
+    /// Whether it continued a connection from before an earlier restart, with several nodes.
+    #[serde(default)]
+    resumed: bool,
 }
 
 impl Room {
@@ -34,13 +40,16 @@ impl Room {
                 user: member.user.to_string(),
                 description: member.description().to_text(),
                 ids: extended.saved_ids(),
+                is_away: extended.away.as_ref().is_some_and(|away| away.is_announced),
+                resumed: member.resumed,
             })
         };
         self.members.iter().filter_map(save).collect()
     }
 
     /// Restores a member of the previous process, whose connection is lost. It is gone at `until`. Call
-    /// [`Room::expect_return`] with all users before. `None` if the member is not valid, or is there twice.
+    /// [`Room::expect_return`] with all users before, or [`Room::restore_roster`]. `None` if the member is not valid, or
+    /// is there twice.
     pub fn restore(&mut self, saved: &SavedMember, now: Mono, until: Mono) -> Option<ConnectionId> {
         let connection = ConnectionId::new(saved.connection)?;
         let Description { profile, state, .. } = Description::parse(&saved.description)?;
@@ -56,7 +65,7 @@ impl Room {
         extended.away = Some(Away {
             since: now,
             until,
-            is_announced: false,
+            is_announced: saved.is_away,
         });
         extended.restore_ids(&saved.ids);
         let member = Member {
@@ -64,7 +73,8 @@ impl Room {
             user: user.clone(),
             used: UsedBudgets::default(),
             errors: ErrorBudget::default(),
-            resumed: true,
+            // One node alone: all members from before the restart know each other.
+            resumed: saved.resumed || self.remote.is_none(),
             replacements: Vec::new(),
             profile: Some(Box::new(profile)),
             extended: Some(Box::new(extended)),

@@ -46,6 +46,14 @@ pub(super) struct Replies {
 }
 
 impl Calls {
+    /// The first call has the number after `last`.
+    pub(super) fn after(last: u64) -> Calls {
+        Calls {
+            last,
+            open: HashMap::new(),
+        }
+    }
+
     /// Begins a call to these nodes, and returns its number. `None` if too many calls wait.
     pub(super) fn begin(&mut self, nodes: Vec<NodeId>) -> Option<u64> {
         if self.open.len() >= MAX_CALLS {

@@ -7,13 +7,14 @@ use tokio::sync::Notify;
 
 use super::calls::Calls;
 use super::message::{self, Message};
+use crate::clock;
 use crate::room::NodeId;
 
 /// Requests of other nodes that wait; further ones are dropped.
 const MAX_INCOMING: usize = 256;
 
 /// Calls of this node, and requests that it has yet to answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::service) struct Requests {
     calls: Mutex<Calls>,
     incoming: Mutex<VecDeque<Incoming>>,
@@ -29,6 +30,18 @@ pub(super) struct Incoming {
     pub node: NodeId,
     pub call: u64,
     pub json: Vec<u8>,
+}
+
+impl Default for Requests {
+    fn default() -> Requests {
+        Requests {
+            // A reply to an earlier process of this node, which may have had the same identifier, answers no call.
+            calls: Mutex::new(Calls::after(clock::now().mono.0)),
+            incoming: Mutex::default(),
+            replied: Notify::default(),
+            arrived: Notify::default(),
+        }
+    }
 }
 
 impl Requests {

@@ -9,7 +9,7 @@ use crate::config::Signaling;
 use crate::room::{CloseCode, Session};
 use crate::service::outbox::Outbox;
 use crate::service::room_entry::lock;
-use crate::service::saved_sessions::{SavedRoom, SavedSession};
+use crate::service::saved_sessions::{SavedQueue, SavedRoom};
 
 /// Users who were connected before a restart are expected back for this long.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,12 +19,17 @@ type ConnectedUsers = (Arc<str>, Vec<Arc<str>>);
 
 impl Hub {
     /// Closes every connection with 1012, and every later one with 1001. Returns the connected users, whom
-    /// the next process expects back, and the sessions. With several nodes, which keep no sessions, see
-    /// [`Hub::wait_for_suspensions`].
-    pub fn restart(&self) -> (Vec<ConnectedUsers>, Vec<SavedRoom>) {
+    /// the next process expects back, and the sessions. One of several nodes keeps its sessions until
+    /// [`Hub::save_rooms`].
+    pub fn restart(&self, settings: &Signaling) -> (Vec<ConnectedUsers>, Vec<SavedRoom>) {
         let rooms = self.occupied_rooms();
         let mut sessions = Vec::new();
-        if self.link.is_none() && !self.is_draining() {
+        let link = self.link.as_ref();
+        if link.is_some_and(|link| link.is_available()) && !self.is_draining() {
+            self.restart_node(settings);
+            return (rooms, sessions);
+        }
+        if link.is_none() && !self.is_draining() {
             for (room, _) in &rooms {
                 let saved = self.with_room(room, |entry| {
                     let saved = entry.save_sessions();
@@ -62,9 +67,7 @@ impl Hub {
             bucket.insert(id.clone(), Arc::new(Mutex::new(entry)));
             self.metrics.rooms.inc();
         }
-        for saved in sessions {
-            self.restore_sessions(saved, now, settings);
-        }
+        self.restore_sessions(sessions, settings);
         let hub = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(RETURN_TIMEOUT).await;
@@ -74,23 +77,37 @@ impl Hub {
         });
     }
 
-    fn restore_sessions(self: &Arc<Self>, saved: SavedRoom, now: Mono, settings: &Signaling) {
+    /// Restores sessions, and with several nodes the place of their rooms in the roster. Call it in a tokio runtime, before
+    /// any connection, and before the node is connected to the others.
+    pub fn restore_sessions(self: &Arc<Self>, rooms: Vec<SavedRoom>, settings: &Signaling) {
         let grace = self.sessions.grace();
-        let room: Arc<str> = Arc::from(&*saved.room);
-        let outbox = |session: &SavedSession| self.restored_outbox(session, settings);
-        self.with_room(&room, |entry| {
-            entry.restore_sessions(saved, now, now + grace, outbox);
-        });
-        self.expire_later(&room, now, grace);
+        let now = clock::now().mono;
+        let outbox = |user: &str, queue| self.restored_outbox(user, queue, settings);
+        for saved in rooms {
+            let room: Arc<str> = Arc::from(&*saved.room);
+            self.with_new_room(&room, |entry| {
+                entry.restore_sessions(saved, now, now + grace, outbox);
+                for (user, place) in entry.room.awaited_members() {
+                    let link = self.link.as_ref();
+                    link.inspect(|link| link.await_return(&room, user, place));
+                }
+            });
+            self.expire_later(&room, now, grace);
+        }
     }
 
     /// The queue of a session without a connection. `None` if its frames are too many.
-    fn restored_outbox(&self, saved: &SavedSession, settings: &Signaling) -> Option<Arc<Outbox>> {
-        let session = Session::restore(saved.queue.frames.clone())?;
+    pub(super) fn restored_outbox(
+        &self,
+        user: &str,
+        saved: SavedQueue,
+        settings: &Signaling,
+    ) -> Option<Arc<Outbox>> {
+        let session = Session::restore(saved.frames)?;
         let outbox = Outbox::new(settings.max_queue);
         let (buffer, memory) = (settings.resume_buffer(), self.sessions.memory());
-        let outbox = outbox.with_session(session, buffer, memory, &saved.member.user);
-        outbox.restore(saved.queue.ice_due).then_some(outbox)
+        let outbox = outbox.with_session(session, buffer, memory, user);
+        outbox.restore(saved.ice_due).then_some(outbox)
     }
 
     fn expire(&self, room: &str, now: Mono) {

@@ -159,6 +159,17 @@ impl Outbox {
         self.bytes.store(0, Ordering::Relaxed);
     }
 
+    /// Whether this is the queue of a session without a connection.
+    pub(in crate::service) fn is_away(&self) -> bool {
+        let state = self.locked();
+        state.session.as_ref().is_some_and(|queue| queue.is_away)
+    }
+
+    /// Forgets the kept frames, after [`Outbox::save`]: another queue has them. Those that wait are still sent.
+    pub(in crate::service) fn release(&self) {
+        self.forget();
+    }
+
     /// The secret of the session; `None` for a plain connection.
     pub(in crate::service) fn secret(&self) -> Option<ResumeSecret> {
         let state = self.locked();

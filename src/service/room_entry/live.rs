@@ -2,13 +2,15 @@
 
 use super::RoomEntry;
 use crate::room::{ChatMessage, is_chat_message};
+use crate::service::live_state::ShownRoom;
 use crate::storage::Room;
 
 impl RoomEntry {
     /// Sends the changed room, unless it was sent like this before.
     pub(in crate::service) fn send_room(&mut self, room: &Room, json: &str) {
-        if !self.live.shows(room) {
-            self.live.room = Some(room.clone());
+        let room = ShownRoom::new(room);
+        if self.live.room.as_ref() != Some(&room) {
+            self.live.room = Some(room);
             self.room.send_room(json, &mut self.effects);
         }
     }

@@ -130,3 +130,71 @@ fn the_session_of_a_killed_node_begins_anew_at_another_one() {
         );
     }
 }
+
+#[test]
+fn sessions_of_a_node_that_restarts_with_hand_over_continue() {
+    let cluster = Cluster::new(LONG_LEASE);
+    let (one, two) = (cluster.start("one"), cluster.start("two"));
+    let mut bob = enter(&two, "bob");
+    let mut alice = enter(&one, "alice");
+    let mut carol = enter(&one, "carol");
+    assert_eq!(bob.read()["from"], "alice");
+    assert_eq!(bob.read()["from"], "carol");
+    assert_eq!(alice.read()["from"], "carol");
+    let first = json!({"type": "message", "id": "1", "from": "", "roomId": "", "to": "bob", "data": "first"});
+    alice.send_frame(&first);
+    assert_eq!(alice.read()["ref"], "1");
+    bob.reads("first");
+    // Alice is away when the process ends.
+    alice.lose();
+    bob.send("alice", "before the restart");
+    one.signal("USR2");
+    assert_eq!(socket::close_code(&mut carol.socket), 1012);
+    // The inbox of the node keeps these.
+    for number in 0..50 {
+        bob.send("alice", &format!("to alice {number}"));
+        bob.send("carol", &format!("to carol {number}"));
+    }
+    one.wait_for_logs(&["\"message\":\"ready\""], 2);
+    // One client returns to the node, and the other one to another node.
+    alice.resume(one.http());
+    carol.resume(two.http());
+    alice.reads("before the restart");
+    for number in 0..50 {
+        alice.reads(&format!("to alice {number}"));
+        carol.reads(&format!("to carol {number}"));
+    }
+    // An acknowledged frame is not delivered again.
+    alice.send_frame(&first);
+    assert_eq!(alice.read()["ref"], "1");
+    alice.send("bob", "after the restart");
+    bob.reads("after the restart");
+    carol.send("bob", "over two nodes");
+    bob.reads("over two nodes");
+    // All see those who come and go, on each node.
+    let dora = enter(&one, "dora");
+    drop(dora);
+    for client in [&mut alice, &mut bob, &mut carol] {
+        assert_eq!(client.read()["from"], "dora");
+    }
+}
+
+#[test]
+fn a_client_that_is_passed_on_resumes_after_the_node_of_its_session_has_restarted() {
+    let cluster = Cluster::new(LONG_LEASE);
+    let (one, two) = (cluster.start("one"), cluster.start("two"));
+    let (mut alice, mut bob) = passed_on(&one, &two);
+    one.signal("USR2");
+    for client in [&mut alice, &mut bob] {
+        wait_until("the connection ends", || client.socket.read().is_err());
+    }
+    one.wait_for_logs(&["\"message\":\"ready\""], 2);
+    alice.resume(two.http());
+    bob.resume(one.http());
+    for number in 0..10 {
+        bob.send("alice", &number.to_string());
+        alice.reads(&number.to_string());
+        alice.send("bob", &number.to_string());
+        bob.reads(&number.to_string());
+    }
+}

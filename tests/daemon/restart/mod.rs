@@ -5,6 +5,7 @@
 mod activation;
 mod fd_store;
 pub(crate) mod in_place;
+mod nodes;
 mod sessions;
 mod signals;
 mod store;

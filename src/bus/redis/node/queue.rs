@@ -253,6 +253,17 @@ impl Queue {
         self.numbers.remove(node);
     }
 
+    /// The number of the last messages to each node.
+    pub(super) fn numbers(&self) -> &HashMap<NodeId, u64> {
+        &self.numbers
+    }
+
+    /// Continues after these numbers.
+    pub(super) fn resume(&mut self, number: u64, numbers: HashMap<NodeId, u64>) {
+        self.number = number;
+        self.numbers = numbers;
+    }
+
     /// Begins anew, as another incarnation of the node.
     pub(super) fn restart_numbers(&mut self) {
         self.numbers.clear();

@@ -66,15 +66,17 @@ impl Returns {
         due
     }
 
+    pub(super) fn add(&mut self, room: &Arc<str>, user: &Arc<str>, place: Place) {
+        self.new.push(Awaited {
+            room: room.clone(),
+            user: user.clone(),
+            place,
+        });
+    }
+
     /// Adds the users whom an event shows as awaited.
     pub(super) fn learn(&mut self, room: &Arc<str>, event: &RosterEvent) {
-        let mut add = |user: &Arc<str>, place: Place| {
-            self.new.push(Awaited {
-                room: room.clone(),
-                user: user.clone(),
-                place,
-            });
-        };
+        let mut add = |user: &Arc<str>, place: Place| self.add(room, user, place);
         match event {
             RosterEvent::Suspended {
                 user,

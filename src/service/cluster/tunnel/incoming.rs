@@ -53,10 +53,35 @@ pub struct IncomingTunnel {
 pub(super) struct Incoming {
     waiting: Mutex<VecDeque<IncomingTunnel>>,
     pub(super) arrived: Notify,
+    /// The last tunnels that other nodes gave up before they were open.
+    abandoned: Mutex<VecDeque<(NodeId, u64)>>,
 }
 
 impl Incoming {
     pub(super) fn waiting(&self) -> MutexGuard<'_, VecDeque<IncomingTunnel>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that a node gave up a tunnel.
+    pub(super) fn abandon(&self, node: &NodeId, tunnel: u64) {
+        let mut abandoned = self.abandoned();
+        if abandoned.len() >= MAX_WAITING {
+            abandoned.pop_front();
+        }
+        abandoned.push_back((node.clone(), tunnel));
+    }
+
+    /// Whether a node gave up a tunnel. Forgets it.
+    pub(super) fn is_abandoned(&self, node: &NodeId, tunnel: u64) -> bool {
+        let mut abandoned = self.abandoned();
+        let is_it = |one: &(NodeId, u64)| one.0 == *node && one.1 == tunnel;
+        let found = abandoned.iter().position(is_it);
+        found.is_some_and(|index| abandoned.remove(index).is_some())
+    }
+
+    fn abandoned(&self) -> MutexGuard<'_, VecDeque<(NodeId, u64)>> {
+        self.abandoned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

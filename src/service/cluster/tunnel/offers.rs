@@ -93,6 +93,13 @@ impl Hub {
 }
 
 impl IncomingTunnel {
+    /// Whether the other node does not wait for the tunnel any more. A node that was away reads old requests, and its
+    /// clients have come again meanwhile.
+    pub fn is_abandoned(&self, hub: &Hub) -> bool {
+        let incoming = &hub.tunnels.incoming;
+        incoming.is_abandoned(&self.node, self.request.tunnel)
+    }
+
     /// The node with the client's connection.
     pub fn node(&self) -> &NodeId {
         &self.node

@@ -7,7 +7,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Semaphore;
 
 use super::incoming::Incoming;
-use super::message::{End, Message};
+use super::message::{Body, End, Message};
 use super::stream::{Send, Shared, TunnelControl, TunnelStream};
 use crate::bus::redis::Link;
 use crate::room::{CloseCode, NodeId};
@@ -47,6 +47,9 @@ impl Tunnels {
         match end {
             Some(end) => end.receive(message.number, message.body),
             None => {
+                if (message.to, message.body) == (End::Acceptor, Body::Reset) {
+                    self.incoming.abandon(node, message.tunnel);
+                }
                 let refusal = message.refusal();
                 refusal.map(|reset| link.tell(node.clone(), reset.to_bytes()));
             }
