@@ -10,7 +10,7 @@ use ring::hmac;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bus::redis::{Cause, Link, LinkError, SavedNode, Server, Settings};
+use crate::bus::redis::{Cause, Link, LinkError, NodeInfo, SavedNode, Server, Settings};
 use crate::config::{Config, is_node_name};
 use crate::relay;
 use crate::secret::Secret;
@@ -127,6 +127,10 @@ impl Cluster {
     async fn check_secrets(&self, former: Option<&str>) -> anyhow::Result<()> {
         let nodes = self.link.read_nodes(&self.server).await;
         let nodes = nodes.map_err(|error| unusable(&self.url, &error))?;
+        self.compare_secrets(&nodes, former)
+    }
+
+    fn compare_secrets(&self, nodes: &[NodeInfo], former: Option<&str>) -> anyhow::Result<()> {
         let is_own = |name: &str| name == self.name || Some(name) == former;
         for node in nodes.iter().filter(|node| !is_own(node.name())) {
             if let Some(setting) = self.about.difference(&About::parse(&node.about)) {
@@ -274,6 +278,19 @@ pub(super) async fn check_start(config: &Config, app: &App, seed: [u8; 32]) -> a
         bail!(OTHER_KEYS);
     }
     Ok(())
+}
+
+/// Checks that the other nodes accept this node with these settings of a reload. Without Redis, as far as they are known.
+/// `seed` must be random.
+pub(super) async fn check_reload(config: &Config, app: &App, seed: [u8; 32]) -> anyhow::Result<()> {
+    let (Some(link), Some(cluster)) = (app.hub.link(), Cluster::configured(config, seed, None)?)
+    else {
+        return Ok(());
+    };
+    // The known list may be some seconds old.
+    let nodes = cluster.link.read_nodes(&cluster.server).await;
+    let nodes = nodes.unwrap_or_else(|_| link.nodes().borrow().clone());
+    cluster.compare_secrets(&nodes, app.node_name().as_deref())
 }
 
 /// Returns keys for nonces that all nodes with the same TURN secrets share, newest first.

@@ -18,6 +18,14 @@ use super::secrets::{Secrets, SecretsError};
 use super::signals::SignalStream;
 use super::{cluster, logging, startup};
 
+/// The settings that all nodes must share, and that a reload changes.
+const SHARED_SETTINGS: [&str; 4] = [
+    "auth.secret",
+    "auth.previous_secrets",
+    "turn.secret",
+    "turn.previous_secrets",
+];
+
 /// Reloads at each SIGHUP.
 pub(super) async fn reload_on(mut reload_signals: SignalStream, reloader: Arc<Reloader>) {
     loop {
@@ -179,6 +187,13 @@ impl Reloader {
         let report = ReloadReport::new(&running.config, &wanted, &loaded.warnings);
         if !report.changed.is_empty() {
             wanted.keep_restart_values(&running.config);
+            if report
+                .changed
+                .iter()
+                .any(|key| SHARED_SETTINGS.contains(key))
+            {
+                self.check_secrets(&wanted)?;
+            }
             let tokens_and_credentials = secrets.tokens_and_credentials(&wanted);
             let (tokens, credentials) =
                 tokens_and_credentials.map_err(|error| vec![error.to_string()])?;
@@ -186,6 +201,14 @@ impl Reloader {
             self.apply(&report.changed, new);
         }
         Ok(report)
+    }
+
+    /// Checks that other nodes accept the tokens and credentials of this configuration.
+    fn check_secrets(&self, wanted: &Config) -> Result<(), Vec<String>> {
+        let seed = startup::seed().map_err(|error| vec![error.to_string()])?;
+        let checked = cluster::check_reload(wanted, &self.app, seed);
+        let checked = Handle::current().block_on(checked);
+        checked.map_err(|error| vec![format!("{error:#}")])
     }
 
     fn load(&self) -> Result<Loaded, Vec<String>> {

@@ -7,6 +7,7 @@ use tempfile::NamedTempFile;
 use crate::support::Builder;
 use crate::support::cluster::{Cluster, LONG_LEASE, SHORT_LEASE};
 use crate::support::redis;
+use crate::support::turn::{Client as TurnClient, SECRET};
 
 const KEYS: &str = "error: another node on this PostgreSQL database has another cluster.prefix, or another database \
     number in cluster.redis_url: give all nodes the same";
@@ -62,6 +63,36 @@ fn an_upgrade_that_other_nodes_would_refuse_leaves_the_node_running() {
     fs::write(file.path(), "").unwrap();
     one.cli_json(&["upgrade"]);
     one.wait_for_logs(&["\"message\":\"ready\""], 2);
+}
+
+#[test]
+fn a_reload_with_a_secret_that_other_nodes_refuse_is_rejected() {
+    let file = NamedTempFile::new().unwrap();
+    let cluster = Cluster::new(LONG_LEASE);
+    let write = |settings: &str| fs::write(file.path(), settings).unwrap();
+    let shared = format!("turn.secret = \"{SECRET}\"\n");
+    write(&shared);
+    let one = cluster.node("one").without("PARLOR_TURN__SECRET");
+    let one = one.arg("--config").arg(path(&file)).start();
+    let two = cluster.node("two").env("PARLOR_TURN__SECRET", SECRET);
+    let two = two.start();
+    let refusal = "turn.secret differs from that of the node `two`: give all nodes the same";
+    write("turn.secret = \"a TURN secret that nobody else has\"\n");
+    let output = one.cli(&["reload"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains(refusal), "{text}");
+    one.signal("HUP");
+    one.wait_for_logs(&[refusal, "the old one stays in force"], 2);
+    // Both nodes still accept the credentials of either.
+    for node in [&one, &two] {
+        TurnClient::udp(node.turn(), "alice", None).allocated();
+    }
+    // The first step of a change of the secret.
+    let next = "turn.previous_secrets = [\"a TURN secret that nobody else has\"]\n";
+    write(&format!("{shared}{next}"));
+    let report = one.cli_json(&["reload"]);
+    assert_eq!(report["changed"][0], "turn.previous_secrets");
 }
 
 #[test]
