@@ -5,6 +5,7 @@ use parlor::stun::Method;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, LONG_LEASE, cluster_token, join};
+use crate::support::extended::Extended;
 use crate::support::http::{Answer, Client};
 use crate::support::socket::{self, Socket};
 use crate::support::turn::{Client as TurnClient, SECRET};
@@ -123,4 +124,69 @@ fn a_lock_a_capacity_and_a_role_of_one_node_hold_on_the_other() {
     assert_eq!(nodes.set_role(one, "alice", "bob", "member").status, 403);
     nodes.set_role(one, "bob", "alice", "member").ok();
     assert_eq!(nodes.post(two, "alice", "/lock", &json!({})).status, 403);
+}
+
+/// Reads until a frame of this type.
+fn frame_of(client: &mut Extended, kind: &str) -> Value {
+    loop {
+        let frame = client.read();
+        if frame["type"] == kind {
+            return frame;
+        }
+    }
+}
+
+fn data_of(client: &mut Extended, kind: &str) -> Value {
+    frame_of(client, kind)["data"].take()
+}
+
+#[test]
+fn frames_of_a_moderator_on_one_node_reach_clients_of_another() {
+    let nodes = Nodes::start();
+    let Nodes { one, two, room } = &nodes;
+    let enter = |node: &Daemon, user: &str| {
+        join(node, room, user);
+        Extended::begin(node.http(), room, &cluster_token(user))
+    };
+    let send = |client: &mut Extended, kind: &str, to: Option<&str>, data: Value| {
+        let mut frame = json!({"type": kind, "id": kind, "from": "", "roomId": "", "data": data});
+        if let Some(to) = to {
+            frame["to"] = to.into();
+        }
+        client.send_frame(&frame);
+    };
+    let mut alice = enter(one, "alice");
+    let mut bob = enter(two, "bob");
+    let mut carol = nodes.connect(two, "carol");
+    for (client, user) in [(&mut alice, "bob"), (&mut bob, "carol")] {
+        assert_eq!(data_of(client, "user-joined")["userId"], user);
+    }
+    send(&mut alice, "mute", Some("bob"), json!({}));
+    assert_eq!(frame_of(&mut bob, "mute")["from"], "alice");
+    for client in [&mut bob, &mut alice] {
+        let updated = data_of(client, "participant-updated");
+        assert_eq!(updated["userId"], "bob");
+        assert_eq!(updated["state"]["mutedByModerator"], true);
+    }
+    // The node with the client answers which protocol it speaks, and whether it is there.
+    let mute = |user: &str| {
+        let path = format!("/participants/{user}/mute");
+        nodes.post(one, "alice", &path, &json!({}))
+    };
+    assert_eq!(mute("carol").refusal(), (409, "plain-client".to_owned()));
+    mute("bob").ok();
+    assert_eq!(frame_of(&mut bob, "mute")["from"], "alice");
+    join(two, room, "dora");
+    assert_eq!(mute("dora").refusal(), (409, "not-connected".to_owned()));
+    send(&mut alice, "lock", None, json!({"locked": true}));
+    assert_eq!(data_of(&mut bob, "room-updated")["locked"], true);
+    assert_eq!(nodes.join(two, "erin").status, 423);
+    send(&mut alice, "ban", Some("carol"), json!({}));
+    assert_eq!(socket::close_code(&mut carol), 4005);
+    send(&mut alice, "kick", Some("bob"), json!({}));
+    assert_eq!(socket::close_code(&mut bob.socket), 4005);
+    for (user, reason) in [("carol", "banned"), ("bob", "kicked")] {
+        let left = data_of(&mut alice, "user-left");
+        assert_eq!(left, json!({"userId": user, "reason": reason}));
+    }
 }
