@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use parlor::clock;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::call::{Person, Via, prelude};
@@ -75,6 +75,45 @@ in_a_namespace! {
         assert_eq!(ada.ask("test.allocatesAgain()"), 401);
         emmy.has_seen_no_errors();
     }
+
+    fn everybody_who_listens_through_the_relay_stops_hearing_a_kicked_user_with_a_modified_page() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let mut ada = modified(&daemon, Via::RelayUdp, &folder);
+        let mut grace = enters(&daemon.invite_link(), GRACE, Via::RelayUdp, &folder);
+        // A listener that does not close its side either.
+        let keeping = PLAIN_FRONTEND.replace("peer?.close();", "");
+        assert_ne!(keeping, PLAIN_FRONTEND);
+        let mut emmy = listens_by(&keeping, &daemon, EMMY, Via::RelayUdp, &folder);
+        grace.hears(&[ADA, EMMY]);
+        emmy.wait("to hear both", &format!("test.hearsExactly([{}, {}])", ADA.1, GRACE.1));
+        ada.is_relayed_over("udp");
+        let id = ada.ask(OWN_ID);
+        assert!(relayed_bytes(&daemon, &id) > Some(0), "the relay counts");
+
+        kick(&daemon, &mut ada);
+        let answered = clock::now().mono;
+        let (mut bytes, mut last) = (relayed_bytes(&daemon, &id), Duration::ZERO);
+        loop {
+            let passed = clock::now().mono.since(answered);
+            let now = relayed_bytes(&daemon, &id);
+            if now != bytes {
+                (bytes, last) = (now, passed);
+            }
+            if passed > WATCHED {
+                break;
+            }
+        }
+        println!("the last packet was relayed {last:?} after the answer");
+        assert!(last <= LIMIT, "the last packet was relayed {last:?} after the answer");
+        assert_eq!(bytes, None, "the relay is freed");
+        grace.hears(&[EMMY]);
+        emmy.hears_as_documented(GRACE);
+        assert_eq!(ada.ask(STILL_SENDS), true);
+        assert_eq!(ada.ask("test.allocatesAgain()"), 401);
+        for person in [&mut grace, &mut emmy] {
+            person.has_seen_no_errors();
+        }
+    }
 }
 
 /// Whether the modified page has kept its connections and its microphone.
@@ -99,14 +138,22 @@ fn listens_plainly(
     via: Via,
     folder: &TempDir,
 ) -> Person {
+    listens_by(PLAIN_FRONTEND, daemon, person, via, folder)
+}
+
+/// A user of the frontend with this source.
+fn listens_by(
+    frontend: &str,
+    daemon: &Daemon,
+    person: (&'static str, u32),
+    via: Via,
+    folder: &TempDir,
+) -> Person {
     daemon.cli_json(&["user", "add", person.0]);
     let issued = daemon.cli_json(&["token", "issue", person.0]);
     let server = format!("http://{}", daemon.http());
     let mut listener = opens(&server, person, via, folder);
-    let talk = format!(
-        "{PLAIN_FRONTEND}\ntalk({server:?}, 'lobby', {})",
-        issued["token"]
-    );
+    let talk = format!("{frontend}\ntalk({server:?}, 'lobby', {})", issued["token"]);
     listener.ask(&talk);
     listener
 }
@@ -127,4 +174,16 @@ fn relayed_packets(daemon: &Daemon) -> u64 {
     values
         .map(|value| value.parse::<u64>().expect("a number"))
         .sum()
+}
+
+/// All bytes that the relay has sent for a user, over the allocations that exist; `None` without one.
+fn relayed_bytes(daemon: &Daemon, user: &Value) -> Option<u64> {
+    let sessions = daemon.cli_json(&["sessions", "--all"]);
+    let sessions = sessions.as_array().expect("a list").iter();
+    let relays = sessions.filter(|row| row["user"]["id"] == *user && row["relayed"].is_string());
+    let bytes = relays.map(|row| {
+        let count = |key: &str| row[key].as_u64().expect("a number");
+        count("bytes_sent") + count("bytes_received")
+    });
+    bytes.reduce(|sum, more| sum + more)
 }

@@ -159,3 +159,62 @@ fn locks_and_roles_are_in_the_audit_with_and_without_a_server() {
     let reason = ["room", "lock", "lobby", "--reason", " "];
     assert_eq!(daemon.cli(&reason).status.code(), Some(2));
 }
+
+/// More than two pages of bans, the newest first: u0001, u0002 and so on.
+const BANS: usize = 2100;
+
+#[test]
+fn every_ban_of_a_room_with_thousands_is_listed_and_can_be_lifted() {
+    let daemon = start();
+    let numbers =
+        format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {BANS})");
+    daemon.sql(&format!(
+        "{numbers} INSERT INTO users (id, name, display_name, created_at)
+         SELECT printf('u%04d', i), printf('name%04d', i), iif(i IN (5, 2095), 'Twin', printf('Person %d', i)),
+                '2023-01-01T00:00:00Z' FROM n;
+         {numbers} INSERT INTO room_bans (room_id, user_id, created_at)
+         SELECT 'lobby', printf('u%04d', i), '2023-01-01T00:00:00Z' FROM n"
+    ));
+    let list = |after: Option<&str>| {
+        let more = after.map(|id| ["--after", id]);
+        let page =
+            daemon.cli_json(&[&["room", "bans", "lobby"], more.as_slice().as_flattened()].concat());
+        let page = page.as_array().expect("a list").iter();
+        page.map(|ban| ban["user"]["id"].as_str().expect("an id").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let mut listed = list(None);
+    assert_eq!(listed.len(), 1000);
+    for length in [1000, 100, 0] {
+        let page = list(listed.last().map(String::as_str));
+        assert_eq!(page.len(), length);
+        listed.extend(page);
+    }
+    let all: Vec<String> = (1..=BANS).map(|number| format!("u{number:04}")).collect();
+    assert_eq!(listed, all);
+
+    // On each page, by id, by name and by the name that others see.
+    for (argument, id) in [
+        ("id:u0999", "u0999"),
+        ("name1001", "u1001"),
+        ("Person 2100", "u2100"),
+        ("u2001", "u2001"),
+    ] {
+        let unbanned = daemon.cli_json(&["room", "unban", "lobby", argument]);
+        assert_eq!(unbanned["user"]["id"], *id);
+        let again = daemon.cli(&["room", "unban", "lobby", argument]);
+        let said = format!(
+            "error: no ban of Lobby matches `{argument}`: `parlor room bans lobby` lists them\n"
+        );
+        assert_eq!(String::from_utf8(again.stderr).unwrap(), said);
+    }
+    // Two of one name, on the first page and on the last.
+    let twins = daemon.cli(&["room", "unban", "lobby", "Twin"]);
+    assert_eq!(
+        String::from_utf8(twins.stderr).unwrap(),
+        "error: `Twin` matches several bans: use the id of the one you mean, id:u0005 or id:u2095\n"
+    );
+    let last = list(Some("u1996"));
+    assert_eq!(last.len(), 102);
+    assert_eq!((&*last[0], &*last[101]), ("u1997", "u2099"));
+}
