@@ -177,6 +177,53 @@ fn a_role_in_a_token_counts_only_at_the_connect() {
 }
 
 #[test]
+fn an_admin_by_token_loses_the_rights_and_the_protection_with_the_role() {
+    let world = World::with(&[("PARLOR_AUTH__TRUST_ROLES", "true")]);
+    let with_role = |role: &str| {
+        let role = Some(role.to_owned());
+        let claims = claims("bob", 3600);
+        json!({"token": foreign(&Claims { role, ..claims })})
+    };
+    world.join(LOBBY, "olga");
+    world
+        .daemon
+        .cli_json(&["room", "role", LOBBY, "olga", "owner"]);
+    let token = with_role("admin");
+    let (mut bob, _) = enter_with(&world, "bob", token["token"].as_str().expect("a token"));
+    let mut requests = 0;
+    // The answer to a request: "done", or the code of the error.
+    let mut request_code = |kind: &str, data: &Value| {
+        let mut request = frame(kind, None, data);
+        requests += 1;
+        request["id"] = json!(requests.to_string());
+        bob.send(&request);
+        loop {
+            let answer = bob.read();
+            if answer["type"] == "ack" {
+                return json!("done");
+            }
+            if answer["type"] == "error" {
+                return answer["data"]["code"].clone();
+            }
+        }
+    };
+    let olga = world.http(&world.token("olga"));
+    let kick = || olga.post("/api/rooms/lobby/participants/bob/kick");
+    assert_eq!(request_code("lock", &json!({"locked": true})), "done");
+    assert_eq!(kick().json()["code"], "protected");
+    for role in ["user", "admin"] {
+        assert_eq!(request_code("token", &with_role(role)), "done", "{role}");
+        assert_eq!(
+            request_code("lock", &json!({"locked": false})),
+            "forbidden",
+            "{role}"
+        );
+    }
+    kick().ok();
+    assert_eq!(bob.close_code(), 4005);
+}
+
+#[test]
 fn a_sign_out_elsewhere_is_judged_by_the_newest_token() {
     let world = World::start();
     let issued = |user: &str, seconds_ago: i64| {
