@@ -6,7 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use parlor::clock;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::support::call::{Person, Via, prelude};
 use crate::support::namespace::in_a_namespace;
@@ -271,6 +274,34 @@ in_a_namespace! {
         ada.wait("for the end of the first token", &format!("{since} > 21000"));
         assert_eq!(ada.ask("[client.protocol, events('lost'), events('closed')]"), json!(["parlor.v1", [], []]));
         ada.has_seen_no_errors();
+    }
+
+    fn the_call_of_a_guest_on_the_page_outlives_the_first_end_of_the_access() {
+        let (daemon, folder) = (Daemon::start(), folder());
+        let link = daemon.invite_link();
+        let mut grace = enters(&link, GRACE, Via::Any, &folder);
+        let mut ada = enters(&link, ADA, Via::Any, &folder);
+        ada.hears(&[GRACE]);
+        let id = ada.ask(OWN_ID);
+        let end = clock::now().unix + 20;
+        let until = OffsetDateTime::from_unix_timestamp(end as i64).expect("a time");
+        let until = until.format(&Rfc3339).expect("a text");
+        daemon.sql(&format!("UPDATE users SET guest_until = '{until}' WHERE id = '{}'", id.as_str().expect("an id")));
+        // The connection reads the end of the access.
+        ada.browser.tell(&ada.tab, "Page.reload", json!({}));
+        ada.hears(&[GRACE]);
+        grace.ask("test.frames = []");
+        while clock::now().unix <= end + 1 {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        ada.click("#mute");
+        grace.hears(&[("Ada", 0)]);
+        ada.is_in_the_room();
+        assert_eq!(ada.ask(OWN_ID), id);
+        assert_eq!(grace.ask("test.frames.filter((type) => type !== 'participant-updated')"), json!([]));
+        for person in [&mut ada, &mut grace] {
+            person.has_seen_no_errors();
+        }
     }
 
     fn a_page_ends_the_call_at_once_with_who_was_removed() {
