@@ -82,7 +82,10 @@ fn carry_out(hub: &Hub, link: &Link, output: Output) {
             });
             link.rooms_visited();
         }
-        Output::EventsLost => hub.with_rooms(|entry| entry.room.events_lost()),
+        Output::EventsLost => hub.with_rooms(|entry| {
+            entry.room.events_lost();
+            entry.forget_away_frames();
+        }),
         Output::NodesRestated { room, nodes } => {
             let restated = |entry: &mut RoomEntry| {
                 let is_restated = |node: &NodeId| nodes.contains(node);

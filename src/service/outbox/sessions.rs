@@ -165,7 +165,8 @@ impl Outbox {
         state.session.as_ref().is_some_and(|queue| queue.is_away)
     }
 
-    /// Forgets the kept frames, after [`Outbox::save`]: another queue has them. Those that wait are still sent.
+    /// Forgets the kept frames. A session without a connection cannot be resumed then; a connection still sends those
+    /// that wait.
     pub(in crate::service) fn release(&self) {
         self.forget();
     }

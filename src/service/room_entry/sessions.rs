@@ -86,6 +86,14 @@ impl RoomEntry {
         is_kept
     }
 
+    /// Ends the sessions without a connection when they are resumed: frames for them may be lost.
+    pub(in crate::service) fn forget_away_frames(&self) {
+        let queues = self.connections.values().map(|known| &known.outbox);
+        queues
+            .filter(|queue| queue.is_away())
+            .for_each(|queue| queue.release());
+    }
+
     /// Sends the answer to the request of a connection, which reads on then.
     pub(in crate::service) fn answer(
         &mut self,

@@ -6,6 +6,7 @@ mod clients;
 mod link;
 mod mutations;
 mod node;
+mod pauses;
 mod schedule;
 mod scripts;
 mod sentinel;

@@ -55,7 +55,7 @@ pub(super) fn run(
     Ok(world)
 }
 
-fn step(world: &mut World, faults: Faults) -> Check {
+pub(super) fn step(world: &mut World, faults: Faults) -> Check {
     let index = world.rng.random_range(0..world.nodes.len());
     match world.rng.random_range(0..100) {
         0..14 => {
@@ -210,7 +210,7 @@ fn lose_only_data(world: &mut World) -> Check {
 }
 
 /// All nodes but frozen and disconnected ones work for this time.
-fn continue_for(world: &mut World, time: Duration) -> Check {
+pub(super) fn continue_for(world: &mut World, time: Duration) -> Check {
     let until = world.now + time;
     while world.now < until {
         world.pass(Duration::from_millis(500))?;

@@ -115,7 +115,7 @@ pub(super) struct World {
     pub known_before: BTreeSet<(usize, usize)>,
     /// All identifiers that the nodes ever had.
     pub ids: HashMap<NodeId, usize>,
-    scripts: Arc<Scripts>,
+    pub scripts: Arc<Scripts>,
     pub frames: u64,
     /// Sender, receiver and number of each frame to one user.
     pub directed: Vec<(usize, usize, u64)>,
@@ -177,13 +177,17 @@ impl World {
         client.get_connection().unwrap()
     }
 
-    fn new_node(&mut self, index: usize) -> SimNode {
-        let settings = Settings {
+    pub(super) fn settings(&self, index: usize) -> Settings {
+        Settings {
             name: format!("n{index}"),
             prefix: "p1:".to_owned(),
             lease: LEASE,
             about: String::new(),
-        };
+        }
+    }
+
+    pub(super) fn new_node(&mut self, index: usize) -> SimNode {
+        let settings = self.settings(index);
         let mut node = Node::new(settings, self.scripts.clone(), self.rng.random());
         self.ids.insert(node.id().clone(), index);
         node.handle_connected(&self.run.to_string(), self.now);
@@ -375,7 +379,7 @@ impl World {
         Ok(())
     }
 
-    fn with_room(
+    pub(super) fn with_room(
         &mut self,
         index: usize,
         name: &str,

@@ -97,6 +97,10 @@ struct Known {
 impl Known {
     /// Resumes the session; returns the frames that were missed as well.
     fn resume(self, hub: &Arc<Hub>) -> (Client, Vec<Value>) {
+        self.try_resume(hub).expect("a session")
+    }
+
+    fn try_resume(self, hub: &Arc<Hub>) -> Option<(Client, Vec<Value>)> {
         let outbox = hub.session_outbox(&Signaling::default(), &self.user);
         let resumption = Resumption {
             user: &self.user,
@@ -109,7 +113,7 @@ impl Known {
         };
         let handle = hub.resume("lobby", &resumption, &outbox);
         let mut client = Client {
-            handle: handle.expect("a session"),
+            handle: handle?,
             user: self.user,
             outbox,
             token: self.token,
@@ -117,7 +121,7 @@ impl Known {
         };
         let mut frames = client.read();
         client.learn(&frames.remove(0), "resumed");
-        (client, frames)
+        Some((client, frames))
     }
 }
 
@@ -236,4 +240,33 @@ async fn two_hundred_clients_who_return_later_are_shown_as_away_once() {
     let kinds: Vec<&Value> = frames.iter().map(|frame| &frame["type"]).collect();
     assert_eq!(kinds, [&json!("participant-updated"), &json!("user-left")]);
     assert_eq!(frames[1]["data"], json!({"userId": user, "reason": "lost"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_shown_as_away_is_shown_as_back_after_a_restart() {
+    let settings = Signaling::default();
+    let hub = Hub::new(&settings, &Metrics::new());
+    let mut observer = Client::enter(&hub, "observer");
+    let alice = Client::enter(&hub, "alice").cut();
+    tokio::time::sleep(AWAY_NOTICE + Duration::from_millis(10)).await;
+    assert_eq!(updates(&observer.read()[1..])["alice"], [false]);
+    let observer = observer.cut();
+    let (rooms, sessions) = hub.restart(&settings);
+    let next = Hub::new(&settings, &Metrics::new());
+    next.expect_return(rooms, sessions, &settings);
+    let (mut observer, _) = observer.resume(&next);
+    let _alice = alice.resume(&next);
+    assert_eq!(updates(&observer.read())["alice"], [true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_frames_may_be_lost_begins_anew_if_it_has_no_connection() {
+    let hub = Hub::new(&Signaling::default(), &Metrics::new());
+    let mut observer = Client::enter(&hub, "observer");
+    let alice = Client::enter(&hub, "alice").cut();
+    assert_eq!(observer.read()[0]["type"], "user-joined");
+    hub.with_rooms(|entry| entry.forget_away_frames());
+    assert!(alice.try_resume(&hub).is_none());
+    assert_eq!(observer.read()[0]["type"], "user-left");
+    assert!(observer.cut().try_resume(&hub).is_some());
 }
