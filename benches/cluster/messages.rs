@@ -149,7 +149,7 @@ async fn read(client: Client, delays: Delays) {
         loop {
             let queue = client
                 .outbox
-                .take(context, usize::MAX, |frame| frames.push(frame));
+                .take(context, usize::MAX, |frame| frames.push(frame.into()));
             if queue.close.is_some() {
                 return Poll::Ready(());
             }

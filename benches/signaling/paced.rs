@@ -25,7 +25,7 @@ const STAMP_DIGITS: usize = 20;
 /// The time after which a message that was not delivered is lost.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// CPU time per directed message and the 99th percentile of its latency, at a steady rate.
+/// CPU time per directed message, and the median and the 99th percentile of its latency, at a steady rate.
 pub(crate) fn directed(server: &Rc<Server>, plan: Plan) -> Vec<f64> {
     run(async {
         let clients = open_all(server, plan.people, ORDERLY).await;
@@ -43,15 +43,20 @@ pub(crate) fn directed(server: &Rc<Server>, plan: Plan) -> Vec<f64> {
                 {}
             });
         }
-        pace(&mut senders, DIRECTED_PER_SECOND, plan.warm_up).await;
+        // Until the first frames are acknowledged, the memory of sessions grows.
+        pace(&mut senders, DIRECTED_PER_SECOND, plan.settling).await;
         latencies.borrow_mut().clear();
         let cpu = server.cpu();
         pace(&mut senders, DIRECTED_PER_SECOND, plan.span).await;
         let cpu = server.cpu() - cpu;
         let mut latencies = latencies.take();
         latencies.sort_unstable();
-        let p99 = latencies[latencies.len() * 99 / 100];
-        vec![cpu / 1e3 / latencies.len() as f64, p99 as f64 / 1e3]
+        let percentile = |part: usize| latencies[latencies.len() * part / 100] as f64 / 1e3;
+        vec![
+            cpu / 1e3 / latencies.len() as f64,
+            percentile(50),
+            percentile(99),
+        ]
     })
 }
 

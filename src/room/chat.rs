@@ -68,7 +68,7 @@ mod tests {
             created_at: "2026-01-31T12:00:00Z",
         };
         let frame = message.render("\"lobby\"");
-        let numbered = Session::new([0; 16]).number(&frame);
+        let numbered = Bytes::from(Session::new([0; 16]).number(frame.clone()));
         for frame in [&frame, &numbered] {
             assert!(is_chat_message(frame, 17));
             assert!(!is_chat_message(frame, 1) && !is_chat_message(frame, 7));

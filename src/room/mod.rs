@@ -25,6 +25,7 @@ mod machine;
 mod model_tests;
 mod moderation_request;
 mod notice;
+mod outgoing_frame;
 mod profile;
 mod reserved;
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use limits::Limits;
 pub use machine::{AWAY_NOTICE, Room, SavedMember, SavedRoster};
 pub use moderation_request::{BanData, GivenRole, ModerationRequest};
 pub use notice::{ice_servers, token_expiring};
+pub use outgoing_frame::{OutgoingFrame, SeqPrefix};
 pub use profile::{Profile, Protocol, Role};
 pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, Return, RosterEvent, StatedMember};
 pub use server_frame::{Greeting, Participants, ResumeNotice, SessionNotice};

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::outgoing_frame::OutgoingFrame;
+
 /// Bytes that a kept frame counts in addition to its own.
 const FRAME_OVERHEAD_BYTES: usize = 64;
 
@@ -77,9 +79,10 @@ impl Session {
     }
 
     /// Returns the frame with the next `seq`, and keeps it.
-    pub fn number(&mut self, frame: &Bytes) -> Bytes {
-        self.keep(frame.clone());
-        numbered(frame, self.last)
+    pub fn number(&mut self, frame: Bytes) -> OutgoingFrame {
+        let numbered = OutgoingFrame::numbered(&frame, self.last + 1);
+        self.keep(frame);
+        numbered
     }
 
     /// Keeps a frame that was not sent yet, with the next `seq`.
@@ -128,13 +131,16 @@ impl Session {
     }
 
     /// The frames after this number; `None` if some of them were forgotten, or if there is no such number.
-    pub fn missed(&self, seq: u64) -> Option<impl ExactSizeIterator<Item = Bytes>> {
+    pub fn missed(&self, seq: u64) -> Option<impl ExactSizeIterator<Item = OutgoingFrame>> {
         if seq > self.last || seq + 1 < self.first_kept() {
             return None;
         }
         let skipped = (seq + 1 - self.first_kept()) as usize;
         let missed = self.kept.range(skipped..).enumerate();
-        Some(missed.map(move |(index, frame)| numbered(frame, seq + 1 + index as u64)))
+        Some(
+            missed
+                .map(move |(index, frame)| OutgoingFrame::numbered(frame, seq + 1 + index as u64)),
+        )
     }
 
     /// The secret of the current token.
@@ -185,19 +191,6 @@ impl Session {
     }
 }
 
-/// Returns the frame with this `seq`.
-fn numbered(frame: &Bytes, seq: u64) -> Bytes {
-    let open = frame.iter().position(|byte| *byte == b'{');
-    let (head, rest) = frame.split_at(open.map_or(0, |open| open + 1));
-    let number = format!(r#""seq":{seq},"#);
-    // Of the exact length: otherwise `Bytes` allocates twice.
-    let mut numbered = Vec::with_capacity(frame.len() + number.len());
-    numbered.extend_from_slice(head);
-    numbered.extend_from_slice(number.as_bytes());
-    numbered.extend_from_slice(rest);
-    Bytes::from(numbered)
-}
-
 fn cost(frame: &Bytes) -> usize {
     frame.len() + FRAME_OVERHEAD_BYTES
 }
@@ -215,13 +208,16 @@ mod tests {
     fn session_of(frames: u64) -> Session {
         let mut session = Session::new([1; 16]);
         for _ in 0..frames {
-            session.number(&Bytes::from_static(b"{\"type\":\"ack\"}"));
+            session.number(Bytes::from_static(b"{\"type\":\"ack\"}"));
         }
         session
     }
 
+    fn text(frame: OutgoingFrame) -> String {
+        String::from_utf8(Bytes::from(frame).to_vec()).expect("UTF-8")
+    }
+
     fn missed(session: &Session, seq: u64) -> Option<Vec<String>> {
-        let text = |frame: Bytes| String::from_utf8(frame.to_vec()).expect("UTF-8");
         Some(session.missed(seq)?.map(text).collect())
     }
 
@@ -229,8 +225,9 @@ mod tests {
     fn frames_are_numbered_from_one_after_their_brace() {
         let mut session = Session::new([1; 16]);
         let frame = Bytes::from_static(b" {\"type\":\"ack\"}");
-        assert_eq!(session.number(&frame), " {\"seq\":1,\"type\":\"ack\"}");
-        assert_eq!(session.number(&frame), " {\"seq\":2,\"type\":\"ack\"}");
+        let mut number = || text(session.number(frame.clone()));
+        assert_eq!(number(), "{\"seq\":1,\"type\":\"ack\"}");
+        assert_eq!(number(), "{\"seq\":2,\"type\":\"ack\"}");
         assert_eq!(session.last(), 2);
     }
 
@@ -249,7 +246,7 @@ mod tests {
         assert_eq!(session.kept_bytes(), 0);
         assert_eq!(missed(&session, 5), Some(Vec::new()));
         assert_eq!(missed(&session, 4), None);
-        session.number(&Bytes::from_static(b"{\"type\":\"ack\"}"));
+        session.number(Bytes::from_static(b"{\"type\":\"ack\"}"));
         assert_eq!(missed(&session, 5).map(|all| all.len()), Some(1));
     }
 
@@ -257,7 +254,7 @@ mod tests {
     fn a_replaced_frame_keeps_its_number() {
         let mut session = session_of(3);
         session.acknowledge(1);
-        session.number(&Bytes::from_static(b"{\"type\":\"chat\"}"));
+        session.number(Bytes::from_static(b"{\"type\":\"chat\"}"));
         let is_chat = |frame: &[u8]| frame == br#"{"type":"chat"}"#;
         session.replace(is_chat, &Bytes::from_static(b"{\"type\":\"gone\"}"));
         let expected = [

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::renewals::Renewals;
 use super::session_queue::SessionQueue;
-use crate::room::{CloseCode, ConnectionId};
+use crate::room::{CloseCode, ConnectionId, OutgoingFrame, Session};
 
 /// Bytes that a queued frame counts in addition to its own.
 const FRAME_OVERHEAD_BYTES: usize = 64;
@@ -166,7 +166,7 @@ impl Outbox {
         &self,
         context: &Context<'_>,
         bytes: usize,
-        mut each: impl FnMut(Bytes),
+        mut each: impl FnMut(OutgoingFrame),
     ) -> QueueState {
         let mut state = self.locked();
         let mut wanted = bytes;
@@ -174,7 +174,7 @@ impl Outbox {
             let Some(frame) = self.next(&mut state) else {
                 break;
             };
-            wanted = wanted.saturating_sub(frame_cost(&frame));
+            wanted = wanted.saturating_sub(frame_cost(frame.shared()));
             each(frame);
         }
         if state.frames.is_empty() && state.frames.capacity() > IDLE_CAPACITY_FRAMES {
@@ -205,19 +205,26 @@ impl Outbox {
 
     /// Takes the next frame, with its number if the connection has a session.
     #[inline]
-    fn next(&self, state: &mut State) -> Option<Bytes> {
+    fn next(&self, state: &mut State) -> Option<OutgoingFrame> {
         let Some(queue) = &mut state.session else {
-            return state.frames.pop_front().map(|queued| queued.frame);
+            let queued = state.frames.pop_front()?;
+            return Some(OutgoingFrame::Plain(queued.frame));
         };
-        let numbered = queue.first.take().or_else(|| queue.missed.pop_front());
-        if numbered.is_some() {
-            return numbered;
+        let earlier = queue.first.take().or_else(|| queue.missed.pop_front());
+        if earlier.is_some() {
+            return earlier;
         }
         let queued = state.frames.pop_front()?;
-        let frame = queue.session.number(&queued.frame);
-        let added = frame.len() - queued.frame.len();
-        self.bytes.fetch_add(added, Ordering::Relaxed);
-        Some(frame)
+        Some(self.number(&mut queue.session, queued.frame))
+    }
+
+    /// Gives a queued frame its number: from now on, only its shared bytes count.
+    #[inline]
+    fn number(&self, session: &mut Session, frame: Bytes) -> OutgoingFrame {
+        let bytes = frame.len();
+        let numbered = session.number(frame);
+        self.sent(bytes - numbered.shared().len());
+        numbered
     }
 
     /// Releases bytes that the kernel has taken, as counted by [`frame_cost`].
@@ -270,7 +277,9 @@ mod tests {
     fn take(outbox: &Outbox) -> (Vec<Bytes>, Option<CloseCode>) {
         let mut frames = Vec::new();
         let context = Context::from_waker(Waker::noop());
-        let rest = outbox.take(&context, usize::MAX, |frame| frames.push(frame));
+        let rest = outbox.take(&context, usize::MAX, |frame| {
+            frames.push(Bytes::from(frame))
+        });
         (frames, rest.close)
     }
 

@@ -170,6 +170,9 @@ impl Share {
     /// Sets the number of kept bytes. Returns a limit that is exceeded: call [`Excess::reclaim`] when no queue is
     /// locked.
     pub(super) fn set(&mut self, bytes: usize) -> Option<Excess> {
+        if bytes == self.bytes {
+            return None;
+        }
         for used in [&self.memory.used, &*self.used_by_user] {
             used.fetch_add(bytes, Ordering::Relaxed);
             used.fetch_sub(self.bytes, Ordering::Relaxed);

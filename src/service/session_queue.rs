@@ -4,11 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::renewals::RenewalState;
 use super::resume_memory::{Excess, Holder, ResumeMemory, Share};
-use crate::room::Session;
+use crate::room::{OutgoingFrame, Session};
 
 /// Frames are acknowledged by a pong at least this often.
 const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_secs(5);
@@ -17,9 +15,9 @@ const ACKNOWLEDGE_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct SessionQueue {
     pub session: Session,
     /// The frame without a number at the start of a connection.
-    pub first: Option<Bytes>,
+    pub first: Option<OutgoingFrame>,
     /// Frames that an earlier connection may not have delivered.
-    pub missed: VecDeque<Bytes>,
+    pub missed: VecDeque<OutgoingFrame>,
     /// Whether the client has no connection.
     pub is_away: bool,
     pub renewals: RenewalState,

@@ -60,7 +60,7 @@ fn check(effects: &[Effect], outcome: Outcome, [alice, bob, plain]: [ConnectionI
             panic!("two texts close nobody");
         };
         let is_copy = from.is_some();
-        let numbered = Session::new([0; 16]).number(frame);
+        let numbered = bytes::Bytes::from(Session::new([0; 16]).number(frame.clone()));
         let value: Result<Value, _> = serde_json::from_slice(frame);
         if is_copy {
             copies += 1;

@@ -282,12 +282,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Sends the next ping within this time.
     fn hasten_ping(&mut self, within: Duration) {
-        if !self.heartbeat.waiting && within < self.heartbeat.interval {
-            let due = Instant::now() + within;
-            if due < self.heartbeat.due {
-                self.heartbeat.due = due;
-                self.set_timer();
-            }
+        if self.heartbeat.hasten(within, Instant::now) {
+            self.set_timer();
         }
     }
 

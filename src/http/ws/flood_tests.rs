@@ -116,7 +116,7 @@ impl Reader {
                 let link = &mut self.link;
                 let rest = self
                     .outbox
-                    .take(&context, 64 * 1024, |frame| link.push_back(frame));
+                    .take(&context, 64 * 1024, |frame| link.push_back(frame.into()));
                 self.closed = rest.close;
             }
             let Some(first) = self.link.front() else {

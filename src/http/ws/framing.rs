@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frame_validator::{FrameValidator, Violation};
 use crate::clock;
-use crate::room::CloseCode;
+use crate::room::{CloseCode, OutgoingFrame, SeqPrefix};
 use crate::service::frame_cost;
 
 /// Frames in one system call; each may take two slices.
@@ -39,12 +40,20 @@ pub(super) struct FramedStream<S> {
     violation: Option<CloseCode>,
 }
 
-/// Head and payload of a frame; where tungstenite wrote it, both are in `payload`.
+/// A frame that waits. Its head is rendered when it is written.
 struct QueuedFrame {
-    head: [u8; 10],
-    head_len: u8,
+    /// FIN and opcode; `None` where tungstenite rendered the frame: its head is in `payload`.
+    opcode: Option<u8>,
     source: FrameSource,
+    /// The number of a numbered frame, which stands before the payload.
+    seq: Option<NonZeroU64>,
     payload: Bytes,
+}
+
+/// The bytes before the payload of a frame: its head (RFC 6455 section 5.2), and [`SeqPrefix`].
+struct Head {
+    bytes: [u8; Head::MAX_BYTES],
+    len: u8,
 }
 
 /// The source of a frame, for the accounting of its bytes.
@@ -97,16 +106,23 @@ impl<S> FramedStream<S> {
     }
 
     /// Queues a text message that came out of the outbox.
-    pub(super) fn text(&mut self, payload: Bytes) {
-        self.waiting
-            .push_back(QueuedFrame::new(TEXT, payload, FrameSource::Outbox));
+    pub(super) fn text(&mut self, frame: OutgoingFrame) {
+        let (seq, payload) = match frame {
+            OutgoingFrame::Plain(payload) => (None, payload),
+            OutgoingFrame::Numbered { seq, rest } => (NonZeroU64::new(seq), rest),
+        };
+        self.waiting.push_back(QueuedFrame {
+            opcode: Some(TEXT),
+            source: FrameSource::Outbox,
+            seq,
+            payload,
+        });
     }
 
     /// Queues a ping.
     pub(super) fn ping(&mut self, payload: &[u8]) {
         let payload = Bytes::copy_from_slice(payload);
-        self.waiting
-            .push_back(QueuedFrame::new(PING, payload, FrameSource::Server));
+        self.waiting.push_back(QueuedFrame::control(PING, payload));
     }
 
     /// Queues a close. A reader that was too slow gets it next, instead of what waits.
@@ -117,7 +133,7 @@ impl<S> FramedStream<S> {
         }
         let mut payload = code.code().to_be_bytes().to_vec();
         payload.extend_from_slice(code.reason().as_bytes());
-        let frame = QueuedFrame::new(CLOSE, Bytes::from(payload), FrameSource::Server);
+        let frame = QueuedFrame::control(CLOSE, Bytes::from(payload));
         self.waiting.push_back(frame);
     }
 
@@ -155,8 +171,13 @@ impl<S: AsyncWrite + Unpin> FramedStream<S> {
         mut sent: impl FnMut(usize),
     ) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
+            let mut heads = [Head::EMPTY; MAX_FRAMES_PER_WRITE];
+            for (head, frame) in heads.iter_mut().zip(&self.waiting) {
+                *head = frame.head();
+            }
             let mut slices = [IoSlice::new(&[]); 2 * MAX_FRAMES_PER_WRITE];
-            let filled = fill_slices(&self.waiting, self.written_of_first, &mut slices);
+            let frames = heads.iter().zip(&self.waiting);
+            let filled = fill_slices(frames, self.written_of_first, &mut slices);
             let stream = Pin::new(&mut self.stream);
             match ready!(stream.poll_write_vectored(context, &slices[..filled]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -173,13 +194,13 @@ impl<S: AsyncWrite + Unpin> FramedStream<S> {
 
 /// The slices of the first frames, without the bytes that the kernel has.
 fn fill_slices<'a>(
-    waiting: &'a VecDeque<QueuedFrame>,
+    frames: impl Iterator<Item = (&'a Head, &'a QueuedFrame)>,
     written_of_first: usize,
     slices: &mut [IoSlice<'a>; 2 * MAX_FRAMES_PER_WRITE],
 ) -> usize {
     let (mut filled, mut skip) = (0, written_of_first);
-    for frame in waiting.iter().take(MAX_FRAMES_PER_WRITE) {
-        for part in [frame.head(), &frame.payload[..]] {
+    for (head, frame) in frames {
+        for part in [head.as_bytes(), &frame.payload[..]] {
             let skipped = skip.min(part.len());
             skip -= skipped;
             if skipped < part.len() {
@@ -192,40 +213,61 @@ fn fill_slices<'a>(
 }
 
 impl QueuedFrame {
-    /// Server frames are not masked (RFC 6455 section 5.1).
-    fn new(opcode: u8, payload: Bytes, source: FrameSource) -> QueuedFrame {
-        let mut head = [opcode, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        let length = payload.len();
-        let head_len = match (u8::try_from(length), u16::try_from(length)) {
-            (Ok(short @ 0..=125), _) => {
-                head[1] = short;
-                2
-            }
-            (_, Ok(medium)) => {
-                head[1] = 126;
-                head[2..4].copy_from_slice(&medium.to_be_bytes());
-                4
-            }
-            _ => {
-                head[1] = 127;
-                head[2..10].copy_from_slice(&(length as u64).to_be_bytes());
-                10
-            }
-        };
+    fn control(opcode: u8, payload: Bytes) -> QueuedFrame {
         QueuedFrame {
-            head,
-            head_len,
-            source,
+            opcode: Some(opcode),
+            source: FrameSource::Server,
+            seq: None,
             payload,
         }
     }
 
-    fn head(&self) -> &[u8] {
-        &self.head[..usize::from(self.head_len)]
+    fn head(&self) -> Head {
+        let mut head = Head::EMPTY;
+        let prefix = self.seq.map(|seq| SeqPrefix::new(seq.get()));
+        let prefix = prefix.as_ref().map_or(&[][..], SeqPrefix::as_bytes);
+        if let Some(opcode) = self.opcode {
+            head.push_lengths(opcode, prefix.len() + self.payload.len());
+            head.push(prefix);
+        }
+        head
     }
 
     fn len(&self) -> usize {
-        usize::from(self.head_len) + self.payload.len()
+        self.head().as_bytes().len() + self.payload.len()
+    }
+}
+
+impl Head {
+    const MAX_BYTES: usize = 10 + SeqPrefix::MAX_BYTES;
+    const EMPTY: Head = Head {
+        bytes: [0; Head::MAX_BYTES],
+        len: 0,
+    };
+
+    /// Server frames are not masked (RFC 6455 section 5.1).
+    fn push_lengths(&mut self, opcode: u8, length: usize) {
+        match (u8::try_from(length), u16::try_from(length)) {
+            (Ok(short @ 0..=125), _) => self.push(&[opcode, short]),
+            (_, Ok(medium)) => {
+                self.push(&[opcode, 126]);
+                self.push(&medium.to_be_bytes());
+            }
+            _ => {
+                self.push(&[opcode, 127]);
+                self.push(&(length as u64).to_be_bytes());
+            }
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let start = usize::from(self.len);
+        self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len() as u8;
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
     }
 }
 
@@ -269,9 +311,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
     ) -> Poll<io::Result<usize>> {
         self.replies += frame.len();
         self.waiting.push_back(QueuedFrame {
-            head: [0; 10],
-            head_len: 0,
+            opcode: None,
             source: FrameSource::Reply,
+            seq: None,
             payload: Bytes::copy_from_slice(frame),
         });
         Poll::Ready(Ok(frame.len()))
@@ -295,6 +337,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
     use super::*;
+    use crate::room::Session;
 
     /// A stream that takes a few bytes at a time, and refuses every other write.
     #[derive(Default)]
@@ -351,7 +394,7 @@ mod tests {
         for text in &texts {
             let frame = Bytes::from(text.clone());
             cost_of_all += frame_cost(&frame);
-            framed.text(frame);
+            framed.text(OutgoingFrame::Plain(frame));
         }
         framed.ping(&[1, 2, 3, 4]);
         assert_eq!(drain(&mut framed), cost_of_all);
@@ -361,10 +404,31 @@ mod tests {
     }
 
     #[test]
+    fn numbered_frames_of_every_size_arrive_with_their_numbers() {
+        let mut framed = FramedStream::new(Narrow::default());
+        let (mut session, mut cost_of_all, mut expected) = (Session::new([1; 16]), 0, vec![]);
+        // With their numbers, of 125, 126, 65,535 and 65,536 bytes.
+        for size in [109, 110, 65_519, 65_520] {
+            let text = "x".repeat(size);
+            let frame = session.number(Bytes::from(format!("{{\"data\":{text}")));
+            cost_of_all += frame_cost(frame.shared());
+            framed.text(frame);
+            let seq = expected.len() + 1;
+            expected.push(Message::text(format!("{{\"seq\":{seq},\"data\":{text}")));
+        }
+        let lengths: Vec<usize> = expected.iter().map(Message::len).collect();
+        assert_eq!(lengths, [125, 126, 65_535, 65_536]);
+        assert_eq!(drain(&mut framed), cost_of_all);
+        assert_eq!(read(framed.stream.taken), expected);
+    }
+
+    #[test]
     fn a_slow_reader_gets_the_close_after_the_current_frame() {
         let mut framed = FramedStream::new(Narrow::default());
-        framed.text(Bytes::from_static(b"first and longer than seven"));
-        framed.text(Bytes::from_static(b"second"));
+        framed.text(OutgoingFrame::Plain(Bytes::from_static(
+            b"first and longer than seven",
+        )));
+        framed.text(OutgoingFrame::Plain(Bytes::from_static(b"second")));
         let mut context = Context::from_waker(Waker::noop());
         for _ in 0..2 {
             assert!(framed.poll_send(&mut context, |_| ()).is_pending());

@@ -15,6 +15,8 @@ pub(super) struct Heartbeat {
     /// The next ping, or the end of the wait for a pong.
     pub due: Instant,
     pub waiting: bool,
+    /// The longest time until the next ping, as set since the last pong.
+    within: Duration,
 }
 
 impl Heartbeat {
@@ -25,7 +27,20 @@ impl Heartbeat {
             number: 0,
             due: now + interval,
             waiting: false,
+            within: interval,
         }
+    }
+
+    /// Makes the next ping due within this time. Returns whether that changes when it is due.
+    pub(super) fn hasten(&mut self, within: Duration, now: impl FnOnce() -> Instant) -> bool {
+        if self.waiting || within >= self.within {
+            return false;
+        }
+        self.within = within;
+        let due = now() + within;
+        let is_earlier = due < self.due;
+        self.due = self.due.min(due);
+        is_earlier
     }
 
     /// Sends the next ping, with the returned payload; `None` if the pong is overdue.
@@ -49,8 +64,43 @@ impl Heartbeat {
         let matches = self.waiting && payload == self.number.to_be_bytes();
         if matches {
             self.waiting = false;
+            self.within = self.interval;
             self.due = self.due - self.timeout + self.interval;
         }
         matches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_next_ping_is_hastened_once_until_its_pong() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(25 * SECOND, 10 * SECOND, start);
+        assert!(!heartbeat.hasten(25 * SECOND, || start));
+        assert!(heartbeat.hasten(5 * SECOND, || start + SECOND));
+        // The clock is not read for a time that is no shorter.
+        assert!(!heartbeat.hasten(5 * SECOND, || unreachable!()));
+        assert_eq!(heartbeat.due, start + 6 * SECOND);
+        assert!(heartbeat.hasten(Duration::ZERO, || start + 2 * SECOND));
+        assert_eq!(heartbeat.due, start + 2 * SECOND);
+
+        let payload = heartbeat.tick(heartbeat.due).expect("a ping");
+        assert!(!heartbeat.hasten(Duration::ZERO, || unreachable!()));
+        assert!(heartbeat.on_pong(&payload));
+        assert!(heartbeat.hasten(5 * SECOND, || start + 3 * SECOND));
+        assert_eq!(heartbeat.due, start + 8 * SECOND);
+    }
+
+    #[test]
+    fn a_ping_that_is_due_earlier_is_not_put_off() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(25 * SECOND, 10 * SECOND, start);
+        assert!(!heartbeat.hasten(5 * SECOND, || start + 22 * SECOND));
+        assert_eq!(heartbeat.due, start + 25 * SECOND);
     }
 }

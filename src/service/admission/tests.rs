@@ -81,7 +81,7 @@ impl World {
         let handle = self.app.hub.join("r", entrance, &outbox).unwrap();
         let mut frames = Vec::new();
         outbox.take(&Context::from_waker(Waker::noop()), 1, |frame| {
-            frames.push(frame);
+            frames.push(bytes::Bytes::from(frame));
         });
         let welcome: Value = serde_json::from_slice(&frames[0]).unwrap();
         let token = welcome["data"]["resume"]["token"].as_str().unwrap();

@@ -91,9 +91,9 @@ impl Client {
 
     fn take(&mut self) {
         let context = Context::from_waker(Waker::noop());
-        let each = |frame: Bytes| {
+        let each = |frame: crate::room::OutgoingFrame| {
             self.received
-                .push(String::from_utf8(frame.to_vec()).unwrap());
+                .push(String::from_utf8(Bytes::from(frame).to_vec()).unwrap());
         };
         self.closed = self.outbox.take(&context, usize::MAX, each).close;
     }

@@ -24,8 +24,8 @@ fn take(outbox: &Outbox) -> Vec<String> {
     let mut frames = Vec::new();
     let context = Context::from_waker(Waker::noop());
     outbox.take(&context, usize::MAX, |frame| {
-        outbox.sent(frame_cost(&frame));
-        frames.push(String::from_utf8(frame.to_vec()).expect("UTF-8"));
+        outbox.sent(frame_cost(frame.shared()));
+        frames.push(String::from_utf8(Bytes::from(frame).to_vec()).expect("UTF-8"));
     });
     frames
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Outbox, Queued, State, frame_cost, wake};
-use crate::room::{CloseCode, ResumeSecret, Session};
+use crate::room::{CloseCode, OutgoingFrame, ResumeSecret, Session};
 use crate::service::resume_memory::{Excess, Holder, ResumeMemory};
 use crate::service::saved_sessions::SavedQueue;
 use crate::service::session_queue::SessionQueue;
@@ -53,9 +53,7 @@ impl Outbox {
         let frames = std::mem::take(&mut state.frames);
         let queue = state.session.as_mut()?;
         for queued in frames {
-            let numbered = queue.session.number(&queued.frame);
-            let added = numbered.len() - queued.frame.len();
-            self.bytes.fetch_add(added, Ordering::Relaxed);
+            let numbered = self.number(&mut queue.session, queued.frame);
             queue.missed.push_back(numbered);
         }
         Some(SavedQueue {
@@ -77,7 +75,7 @@ impl Outbox {
         let mut state = self.locked();
         if let Some(session) = &mut state.session {
             self.bytes.fetch_add(frame_cost(&frame), Ordering::Relaxed);
-            session.first = Some(frame);
+            session.first = Some(OutgoingFrame::Plain(frame));
         }
         wake(state);
     }
@@ -200,8 +198,8 @@ impl Outbox {
         let first = queue.session.last() + 1 - queue.missed.len() as u64;
         let missed = queue.session.missed(first - 1).into_iter().flatten();
         for (missed, kept) in queue.missed.iter_mut().zip(missed) {
-            self.bytes.fetch_add(kept.len(), Ordering::Relaxed);
-            self.bytes.fetch_sub(missed.len(), Ordering::Relaxed);
+            self.bytes.fetch_add(kept.shared().len(), Ordering::Relaxed);
+            self.sent(missed.shared().len());
             *missed = kept;
         }
     }
@@ -260,10 +258,11 @@ impl Outbox {
         let (presented, secret) = secrets;
         session.renew(presented, secret);
         let missed = session.missed(seq);
-        let missed: VecDeque<Bytes> = missed.into_iter().flatten().collect();
-        let first = resumed(missed.len());
+        let missed: VecDeque<OutgoingFrame> = missed.into_iter().flatten().collect();
+        let first = OutgoingFrame::Plain(resumed(missed.len()));
         let mut state = self.locked();
-        let cost: usize = missed.iter().chain([&first]).map(frame_cost).sum();
+        let frames = missed.iter().chain([&first]);
+        let cost: usize = frames.map(|frame| frame_cost(frame.shared())).sum();
         self.bytes.fetch_add(cost, Ordering::Relaxed);
         let Some(queue) = &mut state.session else {
             return;

@@ -437,7 +437,7 @@ fn take(outbox: &Outbox, count: usize) -> Vec<Bytes> {
     while frames.len() < count {
         let before = frames.len();
         // One at a time.
-        outbox.take(&context, 1, |frame| frames.push(frame));
+        outbox.take(&context, 1, |frame| frames.push(frame.into()));
         if frames.len() == before {
             break;
         }

@@ -75,7 +75,7 @@ impl Client {
         let mut frames: Vec<Bytes> = Vec::new();
         let context = Context::from_waker(Waker::noop());
         self.outbox
-            .take(&context, usize::MAX, |frame| frames.push(frame));
+            .take(&context, usize::MAX, |frame| frames.push(frame.into()));
         let frames = frames
             .iter()
             .map(|frame| serde_json::from_slice::<Value>(frame).expect("JSON"));

@@ -14,7 +14,9 @@ fn session() -> Arc<Outbox> {
 fn take(outbox: &Outbox) -> (Vec<Bytes>, Option<Renewals>) {
     let mut frames = Vec::new();
     let context = Context::from_waker(Waker::noop());
-    let rest = outbox.take(&context, usize::MAX, |frame| frames.push(frame));
+    let rest = outbox.take(&context, usize::MAX, |frame| {
+        frames.push(Bytes::from(frame))
+    });
     (frames, rest.renewals)
 }
 
