@@ -10,6 +10,7 @@
 //! figure is the median of three runs. What counts is the ratio: absolute figures are the machine's.
 
 mod client;
+mod entry;
 mod floor;
 mod load;
 mod paced;
@@ -167,6 +168,10 @@ fn measure(arguments: &[String]) {
         if selected.is_empty() || selected.contains(&&scenario.name.to_owned()) {
             scenario.run(is_smoke);
         }
+    }
+    if selected.is_empty() || selected.contains(&&"storm".to_owned()) {
+        let figure = entry::check(if is_smoke { 2 * ROOM } else { 2000 });
+        println!("\nA JWT and a membership check: {figure:.1} µs each.");
     }
 }
 

@@ -72,7 +72,7 @@ impl Server {
             child,
             address: address.expect("the server says where it listens"),
             contender,
-            tokens: Tokens::new(&Auth::default(), &Secret::new(SECRET)),
+            tokens: tokens(),
             _data_dir: data_dir,
         })
     }
@@ -100,11 +100,7 @@ impl Server {
     }
 
     pub(crate) fn person(&self, number: usize) -> Person {
-        let claims = Claims {
-            sub: user(number),
-            exp: parlor::clock::now().unix + 3600,
-            ..Claims::default()
-        };
+        let claims = claims(number);
         let room = room(number);
         let neighbour = match self.contender {
             Contender::Floor => number,
@@ -146,11 +142,23 @@ impl Drop for Server {
     }
 }
 
+pub(crate) fn tokens() -> Tokens {
+    Tokens::new(&Auth::default(), &Secret::new(SECRET))
+}
+
+pub(crate) fn claims(number: usize) -> Claims {
+    Claims {
+        sub: user(number),
+        exp: parlor::clock::now().unix + 3600,
+        ..Claims::default()
+    }
+}
+
 fn user(number: usize) -> String {
     format!("00000000-0000-4000-8000-{number:012x}")
 }
 
-fn room(number: usize) -> String {
+pub(crate) fn room(number: usize) -> String {
     format!("00000000-0000-4000-a000-{:012x}", number / ROOM)
 }
 

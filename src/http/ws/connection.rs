@@ -25,7 +25,7 @@ use crate::service::{Outbox, RoomHandle};
 
 /// Kept for each connection: it determines the memory of an idle one. An offer of audio takes one read
 /// or two.
-const READ_BUFFER_BYTES: usize = 2048;
+const READ_BUFFER_BYTES: usize = 1024;
 /// The limit of the write buffer, which holds control frames alone.
 const MAX_WRITE_BUFFER_BYTES: usize = 4096;
 /// Bytes that are taken out of the outbox at a time. Frames in the outbox can still be dropped because

@@ -20,6 +20,8 @@ use crate::service::frame_cost;
 
 /// Frames in one system call; each may take two slices.
 const MAX_FRAMES_PER_WRITE: usize = 32;
+/// Waiting frames of no more bytes are copied into one buffer: a system call with one buffer is cheaper.
+const MAX_COPIED_BYTES: usize = 1024;
 /// Frames that an idle queue keeps room for.
 const IDLE_CAPACITY_FRAMES: usize = 16;
 
@@ -171,6 +173,10 @@ impl<S: AsyncWrite + Unpin> FramedStream<S> {
         mut sent: impl FnMut(usize),
     ) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
+            if let Some(written) = self.poll_send_copy(context) {
+                sent(self.on_written(ready!(written)?));
+                continue;
+            }
             let mut heads = [Head::EMPTY; MAX_FRAMES_PER_WRITE];
             for (head, frame) in heads.iter_mut().zip(&self.waiting) {
                 *head = frame.head();
@@ -179,16 +185,39 @@ impl<S: AsyncWrite + Unpin> FramedStream<S> {
             let frames = heads.iter().zip(&self.waiting);
             let filled = fill_slices(frames, self.written_of_first, &mut slices);
             let stream = Pin::new(&mut self.stream);
-            match ready!(stream.poll_write_vectored(context, &slices[..filled]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => sent(self.on_written(written)),
-            }
+            let written = ready!(stream.poll_write_vectored(context, &slices[..filled]))?;
+            sent(self.on_written(not_zero(written)?));
         }
         if self.waiting.capacity() > IDLE_CAPACITY_FRAMES {
             self.waiting.shrink_to(IDLE_CAPACITY_FRAMES);
         }
         // Of TLS, something may still be on its way.
         Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Writes a copy of all queued frames. `None` if they are too long.
+    fn poll_send_copy(&mut self, context: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
+        let mut copy = [0; MAX_COPIED_BYTES];
+        let mut filled = 0;
+        for frame in &self.waiting {
+            for part in [frame.head().as_bytes(), &frame.payload] {
+                copy.get_mut(filled..filled + part.len())?
+                    .copy_from_slice(part);
+                filled += part.len();
+            }
+        }
+        let rest = &copy[self.written_of_first..filled];
+        let stream = Pin::new(&mut self.stream);
+        let written = stream.poll_write(context, rest);
+        Some(written.map(|written| written.and_then(not_zero)))
+    }
+}
+
+/// Zero bytes of a write mean that no more can be written.
+fn not_zero(written: usize) -> io::Result<usize> {
+    match written {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        _ => Ok(written),
     }
 }
 
