@@ -179,14 +179,32 @@ fn not_an_object(wanted: &str) -> Error {
 
 /// Returns the first value of a key in a form or query such as `a=1&b=2`, decoded.
 pub(super) fn form_value(form: &str, key: &str) -> Option<String> {
-    let mut pairs = form_urlencoded::parse(form.as_bytes());
-    let (_, value) = pairs.find(|(name, _)| name == key)?;
-    Some(value.into_owned())
+    form.split('&').find_map(|pair| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        // A token is long: only a pair that may have the key is decoded.
+        if name != key && !name.contains(['%', '+']) {
+            return None;
+        }
+        let (name, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
+        (name == key).then(|| value.into_owned())
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_value_is_that_of_the_first_pair_with_the_key(form in "[ab=&%+2]{0,12}", key in "[ab +]{0,2}") {
+            let mut pairs = form_urlencoded::parse(form.as_bytes());
+            let expected = pairs.find(|(name, _)| *name == key);
+            let expected = expected.map(|(_, value)| value.into_owned());
+            prop_assert_eq!(form_value(&form, &key), expected);
+        }
+    }
 
     #[test]
     fn the_first_value_of_a_key_is_decoded() {
