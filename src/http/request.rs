@@ -197,6 +197,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_value_is_that_of_the_first_pair_with_the_key(form in "[ab=&%+2]{0,12}", key in "[ab +]{0,2}") {
             let mut pairs = form_urlencoded::parse(form.as_bytes());
