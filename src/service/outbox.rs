@@ -278,7 +278,7 @@ mod tests {
         let mut frames = Vec::new();
         let context = Context::from_waker(Waker::noop());
         let rest = outbox.take(&context, usize::MAX, |frame| {
-            frames.push(Bytes::from(frame))
+            frames.push(Bytes::from(frame));
         });
         (frames, rest.close)
     }

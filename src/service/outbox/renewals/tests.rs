@@ -15,7 +15,7 @@ fn take(outbox: &Outbox) -> (Vec<Bytes>, Option<Renewals>) {
     let mut frames = Vec::new();
     let context = Context::from_waker(Waker::noop());
     let rest = outbox.take(&context, usize::MAX, |frame| {
-        frames.push(Bytes::from(frame))
+        frames.push(Bytes::from(frame));
     });
     (frames, rest.renewals)
 }
