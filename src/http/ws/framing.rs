@@ -2,11 +2,10 @@
 //!
 //! tungstenite keeps the largest buffer it ever needed and writes one frame at a time. So it is
 //! only let read, and answer pings and closes; the text frames of a room go past it, straight
-//! from the shared [`Bytes`] to the kernel, several in one system call.
+//! to the kernel, several in one system call: long ones from the shared [`Bytes`], a few short ones copied.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -14,8 +13,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frame_validator::{FrameValidator, Violation};
+use super::queued_frame::{CLOSE, FrameSource, Head, PING, QueuedFrame};
 use crate::clock;
-use crate::room::{CloseCode, OutgoingFrame, SeqPrefix};
+use crate::room::{CloseCode, OutgoingFrame};
 use crate::service::frame_cost;
 
 /// Frames in one system call; each may take two slices.
@@ -24,11 +24,6 @@ const MAX_FRAMES_PER_WRITE: usize = 32;
 const MAX_COPIED_BYTES: usize = 1024;
 /// Frames that an idle queue keeps room for.
 const IDLE_CAPACITY_FRAMES: usize = 16;
-
-/// FIN and opcode (RFC 6455 section 5.2).
-const TEXT: u8 = 0x81;
-const CLOSE: u8 = 0x88;
-const PING: u8 = 0x89;
 
 /// A stream, and the frames that wait for it.
 pub(super) struct FramedStream<S> {
@@ -40,32 +35,6 @@ pub(super) struct FramedStream<S> {
     replies: usize,
     frames: FrameValidator,
     violation: Option<CloseCode>,
-}
-
-/// A frame that waits. Its head is rendered when it is written.
-struct QueuedFrame {
-    /// FIN and opcode; `None` where tungstenite rendered the frame: its head is in `payload`.
-    opcode: Option<u8>,
-    source: FrameSource,
-    /// The number of a numbered frame, which stands before the payload.
-    seq: Option<NonZeroU64>,
-    payload: Bytes,
-}
-
-/// The bytes before the payload of a frame: its head (RFC 6455 section 5.2), and [`SeqPrefix`].
-struct Head {
-    bytes: [u8; Head::MAX_BYTES],
-    len: u8,
-}
-
-/// The source of a frame, for the accounting of its bytes.
-#[derive(Clone, Copy)]
-enum FrameSource {
-    Outbox,
-    /// tungstenite's answer to a ping or a close.
-    Reply,
-    /// A ping or a close of ours: too small and rare to count.
-    Server,
 }
 
 impl<S> FramedStream<S> {
@@ -109,16 +78,7 @@ impl<S> FramedStream<S> {
 
     /// Queues a text message that came out of the outbox.
     pub(super) fn text(&mut self, frame: OutgoingFrame) {
-        let (seq, payload) = match frame {
-            OutgoingFrame::Plain(payload) => (None, payload),
-            OutgoingFrame::Numbered { seq, rest } => (NonZeroU64::new(seq), rest),
-        };
-        self.waiting.push_back(QueuedFrame {
-            opcode: Some(TEXT),
-            source: FrameSource::Outbox,
-            seq,
-            payload,
-        });
+        self.waiting.push_back(QueuedFrame::text(frame));
     }
 
     /// Queues a ping.
@@ -241,65 +201,6 @@ fn fill_slices<'a>(
     filled
 }
 
-impl QueuedFrame {
-    fn control(opcode: u8, payload: Bytes) -> QueuedFrame {
-        QueuedFrame {
-            opcode: Some(opcode),
-            source: FrameSource::Server,
-            seq: None,
-            payload,
-        }
-    }
-
-    fn head(&self) -> Head {
-        let mut head = Head::EMPTY;
-        let prefix = self.seq.map(|seq| SeqPrefix::new(seq.get()));
-        let prefix = prefix.as_ref().map_or(&[][..], SeqPrefix::as_bytes);
-        if let Some(opcode) = self.opcode {
-            head.push_lengths(opcode, prefix.len() + self.payload.len());
-            head.push(prefix);
-        }
-        head
-    }
-
-    fn len(&self) -> usize {
-        self.head().as_bytes().len() + self.payload.len()
-    }
-}
-
-impl Head {
-    const MAX_BYTES: usize = 10 + SeqPrefix::MAX_BYTES;
-    const EMPTY: Head = Head {
-        bytes: [0; Head::MAX_BYTES],
-        len: 0,
-    };
-
-    /// Server frames are not masked (RFC 6455 section 5.1).
-    fn push_lengths(&mut self, opcode: u8, length: usize) {
-        match (u8::try_from(length), u16::try_from(length)) {
-            (Ok(short @ 0..=125), _) => self.push(&[opcode, short]),
-            (_, Ok(medium)) => {
-                self.push(&[opcode, 126]);
-                self.push(&medium.to_be_bytes());
-            }
-            _ => {
-                self.push(&[opcode, 127]);
-                self.push(&(length as u64).to_be_bytes());
-            }
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let start = usize::from(self.len);
-        self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len() as u8;
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
 impl<S: AsyncRead + Unpin> FramedStream<S> {
     /// Reads and discards bytes after a violation.
     pub(super) fn poll_read_raw(
@@ -339,12 +240,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
         frame: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.replies += frame.len();
-        self.waiting.push_back(QueuedFrame {
-            opcode: None,
-            source: FrameSource::Reply,
-            seq: None,
-            payload: Bytes::copy_from_slice(frame),
-        });
+        self.waiting.push_back(QueuedFrame::reply(frame));
         Poll::Ready(Ok(frame.len()))
     }
 

@@ -14,6 +14,7 @@ mod graceful_close;
 mod greeting;
 mod handshake;
 mod heartbeat;
+mod queued_frame;
 mod renewal;
 mod requests;
 mod resumption;
