@@ -4,10 +4,9 @@
 local roster = roster_of(ARGV[5])
 local user, connection, description = ARGV[6], ARGV[7], ARGV[8]
 
-if not roster.exists() then
+if not roster.load() then
     return 'OK'
 end
-roster.open()
 local entry = roster.get(user)
 if entry and entry.node == NODE and entry.connection == connection then
     roster.describe(user, description)

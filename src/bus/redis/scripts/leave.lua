@@ -3,10 +3,9 @@
 local roster = roster_of(ARGV[5])
 local user, connection, node_of, reason = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 
-if not roster.exists() then
+if not roster.load() then
     return 'OK'
 end
-roster.open()
 local entry = roster.get(user)
 if entry and entry.node == node_of and entry.connection == connection then
     roster.remove(user, node_of)

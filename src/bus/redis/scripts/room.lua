@@ -28,14 +28,23 @@ local function roster_of(room)
         return fields[1] == WORLD
     end
 
-    -- Starts a roster that does not exist, or that is of an earlier world.
-    function self.open()
+    -- Reads who gets the events of the roster. Returns whether there is a roster of this world.
+    function self.load()
         if not self.exists() then
+            return false
+        end
+        self.receivers = redis.call('HKEYS', self.counts)
+        return true
+    end
+
+    -- Loads the roster. Starts one that does not exist, or that is of an earlier world.
+    function self.open()
+        if not self.load() then
             redis.call('DEL', self.key, self.counts, self.awaited)
             redis.call('HSET', self.key, 'w', WORLD, 's', integer(cluster_time()), 'a', '0')
             self.has_awaited = false
+            self.receivers = {}
         end
-        self.receivers = redis.call('HKEYS', self.counts)
     end
 
     -- Removes the roster if it lists no user. While it awaits one, it stays for a while.

@@ -3,10 +3,9 @@
 local roster = roster_of(ARGV[5])
 local user, connection = ARGV[6], ARGV[7]
 
-if not roster.exists() then
+if not roster.load() then
     return 'OK'
 end
-roster.open()
 local entry = roster.get(user)
 if entry and entry.node == NODE and entry.connection == connection then
     local description = roster.description(user)
