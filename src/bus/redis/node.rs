@@ -23,7 +23,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
 use redis::{Cmd, Value};
 
-use super::inbox::{self, status, text};
+use super::inbox::{status, text};
 use super::scripts::{Script, Scripts};
 use crate::clock::Mono;
 use crate::room::{NodeId, RemoteFrame, Request, RosterEvent};
@@ -141,6 +141,10 @@ pub struct Node {
     returns: Returns,
     /// Whether it continues the node of an earlier process.
     is_resumed: bool,
+    /// The name of the process that continues it; empty for the one that has registered.
+    process: String,
+    /// The name of this process, until Redis has accepted it.
+    claim: Option<String>,
     tickets: u64,
     counts: Counts,
 }
@@ -173,6 +177,8 @@ impl Node {
             evicted: Evicted::default(),
             returns: Returns::default(),
             is_resumed: false,
+            process: String::new(),
+            claim: None,
             tickets: 0,
             counts: Counts::default(),
         };
@@ -371,6 +377,9 @@ impl Node {
         if let Some(control) = self.controls.pop_front() {
             return Some(self.send_control(control, now));
         }
+        if self.claim.is_some() {
+            return None;
+        }
         self.announce_restated(now);
         let command = self.identity.command(self.queue.send()?);
         self.flights.push_back(Flight::Queued);
@@ -427,28 +436,6 @@ impl Node {
         }
     }
 
-    /// Returns the command that reads at most `count` entries of the inbox, and a number for the reply. It waits
-    /// for an entry for `block`, or not at all.
-    pub fn read_command(&self, count: usize, block: Option<Duration>) -> Option<(u64, Cmd)> {
-        if self.phase != Phase::Registered {
-            return None;
-        }
-        let read = self.identity.read(&self.inbox.position, count, block);
-        Some((self.inbox.generation, read))
-    }
-
-    /// Handles entries of the inbox.
-    pub fn handle_entries(&mut self, generation: u64, reply: Value) {
-        if generation != self.inbox.generation || self.phase != Phase::Registered {
-            return;
-        }
-        for (id, entry) in inbox::parse(reply) {
-            self.inbox.position = id;
-            self.inbox.entries_read += 1;
-            self.handle_entry(entry);
-        }
-    }
-
     fn send_control(&mut self, control: Control, now: Mono) -> Cmd {
         match control {
             Control::Renew => {
@@ -458,7 +445,9 @@ impl Node {
                     .arg(&self.inbox.position)
                     .arg(u8::from(self.listing.is_draining))
                     .arg(&self.settings.about)
-                    .arg(&self.listing.version);
+                    .arg(&self.listing.version)
+                    .arg(&self.process)
+                    .arg(self.claim.as_deref().unwrap_or_default());
                 self.flights.push_back(Flight::Renew {
                     sent: now,
                     entries_read: self.inbox.entries_read,

@@ -1,13 +1,40 @@
 //! Entries of a node's inbox.
 
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+
+use super::state::Phase;
 use super::{Node, Output};
-use crate::bus::redis::inbox::InboxEntry;
+use crate::bus::redis::inbox::{self, InboxEntry};
 use crate::bus::redis::records;
 use crate::room::rule::{Rule, applies};
 use crate::room::{NodeId, RosterEvent};
 
 impl Node {
-    pub(super) fn handle_entry(&mut self, entry: InboxEntry) {
+    /// Returns the command that reads at most `count` entries of the inbox, and a number for the reply. It waits
+    /// for an entry for `block`, or not at all.
+    pub fn read_command(&self, count: usize, block: Option<Duration>) -> Option<(u64, Cmd)> {
+        if self.phase != Phase::Registered || self.claim.is_some() {
+            return None;
+        }
+        let read = self.identity.read(&self.inbox.position, count, block);
+        Some((self.inbox.generation, read))
+    }
+
+    /// Handles entries of the inbox.
+    pub fn handle_entries(&mut self, generation: u64, reply: Value) {
+        if generation != self.inbox.generation || self.phase != Phase::Registered {
+            return;
+        }
+        for (id, entry) in inbox::parse(reply) {
+            self.inbox.position = id;
+            self.inbox.entries_read += 1;
+            self.handle_entry(entry);
+        }
+    }
+
+    fn handle_entry(&mut self, entry: InboxEntry) {
         match entry {
             InboxEntry::Registered => {}
             InboxEntry::Unknown => self.counts.entries_unknown += 1,

@@ -48,6 +48,9 @@ impl Node {
             return;
         };
         let read = read as u64;
+        if let Some(process) = self.claim.take() {
+            self.process = process;
+        }
         self.listing.leased_until = Some(sent + self.settings.lease);
         if read > entries_read && applies(Rule::InboxIsCounted) {
             self.inbox.entries_read += read - entries_read;
@@ -128,6 +131,8 @@ impl Node {
     /// Forgets everything that is about the previous roster.
     pub(super) fn begin_anew(&mut self) {
         self.phase = Phase::Unregistered;
+        self.claim = None;
+        self.process.clear();
         self.listing.leased_until = None;
         self.queue.clear();
         let calls = self.controls.drain(..).filter_map(|control| match control {

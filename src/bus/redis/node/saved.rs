@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::state::Phase;
@@ -37,6 +38,9 @@ pub struct SavedNode {
     is_uncertain: bool,
     /// The nodes that were evicted, the oldest first.
     evicted: Vec<String>,
+    /// The name of the process. One that fails early leaves its state to the next one, which must not continue where that
+    /// one has been.
+    process: String,
 }
 
 impl Node {
@@ -49,7 +53,8 @@ impl Node {
     /// again.
     pub fn pause(&mut self) -> Option<SavedNode> {
         let is_renewed = self.renewal.next > Mono::default();
-        let is_settled = self.controls.is_empty()
+        let is_settled = self.claim.is_none()
+            && self.controls.is_empty()
             && self.flights.is_empty()
             && self.queue.is_empty()
             && self.outputs.is_empty()
@@ -74,6 +79,7 @@ impl Node {
             numbers: numbers(self.queue.numbers()),
             restated: self.restated.iter().map(ToString::to_string).collect(),
             is_uncertain: self.rooms.is_uncertain,
+            process: self.process.clone(),
             evicted: self
                 .evicted
                 .oldest
@@ -111,6 +117,8 @@ impl Node {
         for evicted in saved.evicted {
             node.evicted.insert(&evicted.into());
         }
+        node.process = saved.process;
+        node.claim = Some(format!("{:016x}", node.rng.random::<u64>()));
         node.is_resumed = true;
         node
     }

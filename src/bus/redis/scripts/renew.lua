@@ -1,6 +1,7 @@
 -- Renews the lease, and removes the entries that the node has read from its inbox.
 -- ARGV[4..]: the lease in ms, the id of the last entry that was read, whether the node drains, its text
--- about itself, the version of the list of nodes that it knows.
+-- about itself, the version of the list of nodes that it knows, and, if it continues a paused node, the names of the
+-- process before and of its own. h:{node} has the last one as p: a second process with the same state is refused.
 -- Returns the number of entries up to that id that ever were in the inbox; the nodes whose lease has ended; those
 -- whose eviction has begun; the lists of rooms of earlier worlds; the number of entries after that id; the time
 -- of the cluster; the version of the list of nodes; and the list, if the node knows another version.
@@ -8,12 +9,18 @@ local nodes, inbox = PREFIX .. 'nodes', PREFIX .. 'i:' .. NODE
 local time, position = now(), ARGV[5]
 redis.call('ZADD', nodes, integer(time + ARGV[4] * 1000), NODE)
 redis.call('XTRIM', inbox, 'MINID', position)
-if redis.call('EXISTS', inbox) == 0 then
-    -- The server dropped the inbox: its contents are unknown.
+local before, process = ARGV[9], ARGV[10] or ''
+local last = redis.call('HGET', PREFIX .. 'h:' .. NODE, 'p') or ''
+local is_used = process ~= '' and last ~= before and last ~= process
+if is_used or redis.call('EXISTS', inbox) == 0 then
+    -- Another process has continued the node, or the server dropped the inbox: its contents are unknown.
     redis.call('ZREM', nodes, NODE)
     redis.call('SADD', PREFIX .. 'evicting', NODE)
     redis.call('INCR', PREFIX .. 'nodes-version')
     return 'FENCED'
+end
+if process ~= '' then
+    redis.call('HSET', PREFIX .. 'h:' .. NODE, 'p', process)
 end
 local added, length, first = 0, 0, nil
 local info = redis.call('XINFO', 'STREAM', inbox)

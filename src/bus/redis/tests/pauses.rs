@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::schedule::{Faults, continue_for, step};
@@ -100,13 +101,9 @@ fn pause(world: &mut World, index: usize) -> Result<Value, String> {
 fn resume(world: &mut World, index: usize, saved: Value) -> Check {
     world.log(format!("n{index} is continued"));
     let paused: SavedNode = serde_json::from_value(saved["node"].clone()).unwrap();
+    let seed = world.rng.random();
     let mut next = world.new_node(index);
-    next.node = Node::resume(
-        world.settings(index),
-        world.scripts.clone(),
-        [7; 32],
-        paused,
-    );
+    next.node = Node::resume(world.settings(index), world.scripts.clone(), seed, paused);
     assert!(next.node.is_resumed());
     next.is_connected = false;
     world.nodes[index] = next;
@@ -221,5 +218,27 @@ fn each_part_of_the_saved_state_is_needed() {
         let first = (0..SEEDS).find(|seed| is_noticed(*seed));
         println!("{part}: {first:?}");
         assert!(first.is_some(), "no seed needs {part}");
+    }
+}
+
+/// A process that continues a node ends early, and the next one has the same state.
+fn resume_twice(seed: u64) -> Result<u64, String> {
+    let mut world = World::new(seed, 3, World::connect(), &[]);
+    for _ in 0..STEPS {
+        step(&mut world, Faults::Connections)?;
+    }
+    let saved = pause(&mut world, 0)?;
+    resume(&mut world, 0, saved.clone())?;
+    world.pass(Duration::from_millis(1))?;
+    world.write(0, 5, None)?;
+    resume(&mut world, 0, saved)?;
+    world.settle()?;
+    Ok(world.nodes[0].node.counts().evictions)
+}
+
+#[test]
+fn a_paused_node_is_continued_once() {
+    for seed in 0..SEEDS {
+        assert_eq!(resume_twice(seed), Ok(1), "seed {seed}");
     }
 }
