@@ -32,6 +32,8 @@ pub struct Outbox {
     accepts_notices: bool,
     /// Of all frames that were pushed and are not yet [`Outbox::sent`].
     bytes: AtomicUsize,
+    /// Bytes of frames that were dropped since the reader last took any.
+    dropped: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -71,6 +73,7 @@ impl Outbox {
             capacity,
             accepts_notices: false,
             bytes: AtomicUsize::new(0),
+            dropped: AtomicUsize::new(0),
             state: Mutex::default(),
         }
     }
@@ -92,7 +95,8 @@ impl Outbox {
     ///
     /// If several senders filled the queue, the newest frames of the sender with the most bytes are
     /// dropped. If one sender filled it alone, or many with few bytes each, the reader is too slow: its
-    /// connection is closed, and its queue is discarded.
+    /// connection is closed, and its queue is discarded. So is one that takes nothing while the bytes of a whole queue
+    /// are dropped.
     pub fn push(&self, frame: Bytes, from: Option<ConnectionId>) -> usize {
         let mut state = self.locked();
         if state.close.is_some() {
@@ -127,7 +131,8 @@ impl Outbox {
                 dropped += self.drop_newest(state, flooder);
             }
         }
-        if self.bytes.load(Ordering::Relaxed) > self.capacity {
+        let is_full = self.bytes.load(Ordering::Relaxed) > self.capacity;
+        if is_full || self.dropped.load(Ordering::Relaxed) > self.capacity {
             state.frames = VecDeque::new();
             state.close = Some(CloseCode::TooSlow);
             return 0;
@@ -144,7 +149,9 @@ impl Outbox {
         while let Some(queued) = state.frames.pop_back() {
             let full = self.bytes.load(Ordering::Relaxed) > wanted;
             if full && queued.from == Some(flooder) {
-                self.sent(frame_cost(&queued.frame));
+                let cost = frame_cost(&queued.frame);
+                self.uncount(cost);
+                self.dropped.fetch_add(cost, Ordering::Relaxed);
             } else {
                 kept.push_front(queued);
             }
@@ -223,12 +230,19 @@ impl Outbox {
     fn number(&self, session: &mut Session, frame: Bytes) -> OutgoingFrame {
         let bytes = frame.len();
         let numbered = session.number(frame);
-        self.sent(bytes - numbered.shared().len());
+        self.uncount(bytes - numbered.shared().len());
         numbered
     }
 
     /// Releases bytes that the kernel has taken, as counted by [`frame_cost`].
     pub fn sent(&self, bytes: usize) {
+        self.uncount(bytes);
+        if self.dropped.load(Ordering::Relaxed) > 0 {
+            self.dropped.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn uncount(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -331,6 +345,28 @@ mod tests {
         let (frames, close) = take(&outbox);
         let firsts: Vec<u8> = frames.iter().map(|frame| frame[0]).collect();
         assert_eq!((firsts, close), (vec![0, 1, 2, 3, 4, 5, 9, 10], None));
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_is_closed_when_a_whole_queue_was_dropped() {
+        let [alice, bob] = senders();
+        let frame = Bytes::from(vec![0; 100 - FRAME_OVERHEAD_BYTES]);
+        for takes in [true, false] {
+            let outbox = Outbox::new(1000);
+            let mut dropped = 0;
+            for _ in 0..20 {
+                dropped += outbox.push(frame.clone(), Some(alice));
+                dropped += outbox.push(frame.clone(), Some(bob));
+                if takes {
+                    // A part of a frame.
+                    outbox.sent(0);
+                }
+            }
+            let (frames, close) = take(&outbox);
+            assert_eq!(frames.is_empty(), !takes);
+            assert_eq!(close, (!takes).then_some(CloseCode::TooSlow));
+            assert!(takes || dropped <= 10 + 2);
+        }
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Outbox {
         frames.retain(|queued| {
             let is_removed = is_removed(&queued.frame);
             if is_removed {
-                self.sent(frame_cost(&queued.frame));
+                self.uncount(frame_cost(&queued.frame));
             }
             !is_removed
         });
@@ -199,7 +199,7 @@ impl Outbox {
         let missed = queue.session.missed(first - 1).into_iter().flatten();
         for (missed, kept) in queue.missed.iter_mut().zip(missed) {
             self.bytes.fetch_add(kept.shared().len(), Ordering::Relaxed);
-            self.sent(missed.shared().len());
+            self.uncount(missed.shared().len());
             *missed = kept;
         }
     }
