@@ -419,6 +419,7 @@ fn config() -> Config {
             user_bandwidth: Limit::per_second(5_000_000, 1_000_000),
             total_bandwidth: Limit::UNLIMITED,
             allow_anonymous: true,
+            end_at_expiry: false,
             unauthenticated: Arc::new(PerIpLimiter::new(
                 Limit::per_second(1_000_000, 1_000_000),
                 8192,

@@ -33,6 +33,7 @@ pub(super) fn settings(turn: &config::Turn, credentials: Credentials) -> Setting
         user_bandwidth: bandwidth(turn.bandwidth_per_user),
         total_bandwidth: bandwidth(turn.bandwidth_total),
         allow_anonymous: turn.allow_anonymous,
+        end_at_expiry: turn.end_at_expiry,
         unauthenticated: Arc::new(PerIpLimiter::new(
             Limit::per_second(rate, rate * UNAUTHENTICATED_BURST_SECONDS),
             UNAUTHENTICATED_LIMITERS,

@@ -79,7 +79,7 @@ impl Server {
             Some([_, _, _, _]) => return Err(ErrorReason::UnsupportedTransport),
             _ => return Err(ErrorReason::BadRequest),
         }
-        let granted = lifetime(message)?.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
+        let granted = self.granted(lifetime(message)?, request, authenticated);
         let parity = even_port(message)?;
         let Some(token) = reservation_token(message)? else {
             let requested = self.requested_addresses(request, parity)?;
@@ -101,6 +101,21 @@ impl Server {
         let reservation = reservation.ok_or(ErrorReason::NoReservation)?;
         self.allocate_reserved(request, authenticated, owner, granted, reservation);
         Ok(Granted::Queued)
+    }
+
+    /// Returns the lifetime, in seconds, for a requested one. The credential may limit it, to 0 once it has expired.
+    fn granted(
+        &self,
+        requested: u32,
+        request: Request<'_>,
+        authenticated: &Authenticated<'_>,
+    ) -> u32 {
+        let granted = requested.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
+        if !self.config.settings.end_at_expiry {
+            return granted;
+        }
+        let left = authenticated.name.expires.saturating_sub(request.now.unix);
+        granted.min(u32::try_from(left).unwrap_or(u32::MAX))
     }
 
     /// Returns the account and the room of the credential.
@@ -317,7 +332,11 @@ impl Server {
             self.free(id);
             return Err(reason);
         }
-        let granted = requested.clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
+        let granted = self.granted(requested, request, authenticated);
+        if granted == 0 {
+            self.free(id);
+            return Err(ErrorReason::Expired);
+        }
         let expires = now.mono + Duration::from_secs(u64::from(granted));
         self.table.set_expiry(id, family, expires);
         Ok(Granted::Lifetime(granted))

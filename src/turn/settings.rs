@@ -53,6 +53,8 @@ pub struct Settings {
     pub total_bandwidth: Limit,
     /// Whether a credential without a user may allocate.
     pub allow_anonymous: bool,
+    /// Whether an allocation ends when its credential expires.
+    pub end_at_expiry: bool,
     /// The rate of responses to unauthenticated requests.
     pub unauthenticated: Arc<PerIpLimiter>,
     pub alternates: Alternates,

@@ -92,6 +92,28 @@ fn every_form_of_a_user_name_is_listed_and_ends_with_the_user() {
     }
 }
 
+#[test]
+fn an_allocation_ends_with_its_credential_if_the_settings_say_so() {
+    let daemon = open_relay()
+        .env("PARLOR_TURN__END_AT_EXPIRY", "true")
+        .start();
+    // Expires during the test, and long after it.
+    let soon = format!("{}:alice", parlor::clock::now().unix + 5);
+    for name in [&soon, &format!("{EXPIRY}:bob")] {
+        assert_eq!(client(&daemon, name).allocate().code(), None, "{name}");
+    }
+    let deadline = Deadline::new();
+    while sessions(&daemon).len() != 1 {
+        deadline.check("the allocation to end");
+    }
+    assert!(
+        daemon
+            .cli_json(&["sessions", "--all"])
+            .to_string()
+            .contains("bob")
+    );
+}
+
 const TOKENS: &str = "a shared secret of at least 32 bytes";
 
 #[test]

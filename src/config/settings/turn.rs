@@ -83,7 +83,8 @@ settings! {
         previous_secrets_file: Option<PathBuf> = None, Live,
             example "/etc/parlor/turn.previous_secrets";
 
-        /// How long a credential from the API may open allocations. Open allocations stay open.
+        /// How long a credential from the API may open allocations. Open allocations stay open, unless
+        /// `turn.end_at_expiry` is set.
         #[serde(with = "crate::config::duration")]
         credential_ttl: Duration = Duration::from_secs(12 * 3600), Live;
 
@@ -176,6 +177,13 @@ settings! {
         ///
         /// See [Credentials](../inside/relay.md#credentials).
         allow_anonymous: bool = true, Live;
+
+        /// Whether an allocation ends when its credential expires, for those who sell or lend relay time. A call
+        /// that is longer needs a new allocation with a fresh credential, so the default lets calls continue.
+        ///
+        /// Allocations that exist when it is switched on end at their next refresh, at most an hour later, or
+        /// at their expiry.
+        end_at_expiry: bool = false, Live;
 
         /// Responses a second to an unauthenticated address; the burst is twice that. The limit prevents floods
         /// to forged addresses, and is enough for an office behind one NAT. 0 = unlimited.

@@ -130,3 +130,71 @@ fn an_expired_permission_frees_its_place_in_the_quota() {
     world.advance(NANOSECOND);
     assert_eq!(client.permit(&mut world, &["9.9.9.9:53"]).code(), None);
 }
+
+const ISSUED: u64 = 1_700_000_000;
+
+/// A server with these settings, and a client whose credential expires after `seconds`.
+fn with_credential(end_at_expiry: bool, seconds: u64) -> (World, Client) {
+    let world = World::with(Config {
+        settings: Settings {
+            end_at_expiry,
+            ..settings()
+        },
+        ..config()
+    });
+    let minted = settings().credentials.mint("alice", None, ISSUED + seconds);
+    (world, Client::with("192.88.1.1:1000", minted))
+}
+
+fn is_allocated(world: &World, client: &Client) -> bool {
+    world.server.table.find_by_client(&client.route).is_some()
+}
+
+#[test]
+fn an_allocation_ends_with_its_credential_if_the_settings_say_so() {
+    let (mut world, mut client) = with_credential(true, 700);
+    assert_eq!(client.allocate(&mut world, &[]).lifetime(), 600);
+    world.advance(Duration::from_secs(500));
+    assert_eq!(client.refresh(&mut world, 3600).lifetime(), 200);
+    world.advance(Duration::from_secs(200) - NANOSECOND);
+    assert!(is_allocated(&world, &client));
+    world.advance(NANOSECOND);
+    assert!(!is_allocated(&world, &client));
+}
+
+#[test]
+fn a_credential_that_expires_soon_shortens_the_first_lifetime() {
+    let (mut world, mut client) = with_credential(true, 30);
+    assert_eq!(client.allocate(&mut world, &[]).lifetime(), 30);
+}
+
+#[test]
+fn a_refresh_by_an_expired_credential_is_refused_with_401_and_ends_the_allocation() {
+    let (mut world, mut client) = with_credential(true, 700);
+    client.allocate(&mut world, &[]);
+    // The wall clock was set.
+    world.now.unix += 700;
+    assert_eq!(client.refresh(&mut world, 600).code(), Some(401));
+    assert!(!is_allocated(&world, &client));
+}
+
+#[test]
+fn an_allocation_outlives_its_credential_by_default() {
+    let (mut world, mut client) = with_credential(false, 30);
+    assert_eq!(client.allocate(&mut world, &[]).lifetime(), 600);
+    world.advance(Duration::from_secs(60));
+    assert_eq!(client.refresh(&mut world, 3600).lifetime(), 3600);
+    assert!(is_allocated(&world, &client));
+}
+
+#[test]
+fn the_limit_by_the_credential_holds_from_the_refresh_after_it_is_set() {
+    let (mut world, mut client) = with_credential(false, 700);
+    client.allocate(&mut world, &[]);
+    world.server.reconfigure(Settings {
+        end_at_expiry: true,
+        ..settings()
+    });
+    world.advance(Duration::from_secs(300));
+    assert_eq!(client.refresh(&mut world, 600).lifetime(), 400);
+}

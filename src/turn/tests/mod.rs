@@ -126,6 +126,7 @@ fn settings() -> Settings {
         user_bandwidth: Limit::UNLIMITED,
         total_bandwidth: Limit::UNLIMITED,
         allow_anonymous: true,
+        end_at_expiry: false,
         unauthenticated: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),
     }

@@ -647,6 +647,7 @@ fn settings(denied: bool, unauthenticated: Arc<PerIpLimiter>) -> Settings {
         user_bandwidth: Limit::UNLIMITED,
         total_bandwidth: Limit::UNLIMITED,
         allow_anonymous: true,
+        end_at_expiry: false,
         unauthenticated,
         alternates: Alternates::default(),
     }
