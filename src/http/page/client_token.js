@@ -49,13 +49,15 @@ export class Token {
     try {
       const token = await this.#on.renew(seconds);
       if (token) this.set(token);
+      // In the second in which a token was issued, another one is the same.
+      if (token !== sent) return;
     } catch (error) {
       warn(error);
-      const isRefused = error.status >= 400 && error.status < 500 && error.status !== 429;
-      const left = end - performance.now() - RETRY_AFTER;
-      if (isRefused || left <= 0 || this.#sent !== sent) return;
-      this.#timer = setTimeout(() => this.expiring(left / 1000), RETRY_AFTER);
+      if (error.status >= 400 && error.status < 500 && error.status !== 429) return;
     }
+    const left = end - performance.now() - RETRY_AFTER;
+    if (left <= 0 || this.#sent !== sent) return;
+    this.#timer = setTimeout(() => this.expiring(left / 1000), RETRY_AFTER);
   }
 
   async #handIn(token) {
