@@ -186,14 +186,15 @@ fn coturn_carries_a_small_load_over_udp_and_tcp() {
 fn rejected_clients_are_counted_by_error_code() {
     let daemon = Builder::new()
         .env("PARLOR_TURN__SECRET", SECRET)
-        .env("PARLOR_TURN__MAX_ALLOCATIONS", "4")
-        .env("PARLOR_TURN__MAX_ALLOCATIONS_PER_ADDRESS", "4")
+        // Six for five pairs: in any order, one pair gets two. An address never holds more than are free.
+        .env("PARLOR_TURN__MAX_ALLOCATIONS", "12")
+        .env("PARLOR_TURN__MAX_ALLOCATIONS_PER_ADDRESS", "6")
         .start();
     let result = load(&cli(), &format!("turn:{}", daemon.turn()));
     let refused = result["errors"]["486"].as_u64().expect("refusals");
-    assert!((3..=6).contains(&refused), "{result}");
+    assert!((2..=5).contains(&refused), "{result}");
     let ready = result["ready"].as_u64().expect("some");
-    assert!((2..=4).contains(&ready), "{result}");
+    assert!((2..=6).contains(&ready), "{result}");
     assert_eq!(result["received"], result["sent"], "{result}");
 }
 
