@@ -181,8 +181,8 @@ settings! {
         /// Whether an allocation ends when its credential expires, for those who sell or lend relay time. A call
         /// that is longer needs a new allocation with a fresh credential, so the default lets calls continue.
         ///
-        /// Allocations that exist when it is switched on end at their next refresh, at most an hour later, or
-        /// at their expiry.
+        /// When it is switched on, it holds for an existing allocation from its next refresh on, at most an hour
+        /// later.
         end_at_expiry: bool = false, Live;
 
         /// Responses a second to an unauthenticated address; the burst is twice that. The limit prevents floods
