@@ -31,6 +31,14 @@ impl OutgoingFrame {
         OutgoingFrame::Numbered { seq, rest }
     }
 
+    /// The bytes before [`OutgoingFrame::shared`]; `None` without a number.
+    pub fn prefix(&self) -> Option<SeqPrefix> {
+        match self {
+            OutgoingFrame::Plain(_) => None,
+            OutgoingFrame::Numbered { seq, .. } => Some(SeqPrefix::new(*seq)),
+        }
+    }
+
     /// The bytes that the frame shares with others: all without those of [`SeqPrefix`].
     pub fn shared(&self) -> &Bytes {
         match self {

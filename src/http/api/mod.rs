@@ -29,6 +29,7 @@ pub(super) use self::messages::{
     delete_by as delete_message, participated as require_participant, post as post_message,
 };
 pub(super) use self::moderation_frames::moderate;
+pub(super) use self::refresh::WARNING_SECONDS;
 use super::route::Route;
 
 pub(super) fn routes() -> Vec<Route> {

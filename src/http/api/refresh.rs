@@ -11,8 +11,8 @@ use crate::http::{Error, Request, Response, json};
 use crate::service::App;
 use crate::storage::User;
 
-/// Access that ends this soon is prolonged in any case: the server warns of the end of a token as early.
-const MIN_PROLONGED_SECONDS: u64 = 60;
+/// A `parlor.v1` client learns this long before that its token ends. Access that ends this soon is prolonged in any case.
+pub(in crate::http) const WARNING_SECONDS: u64 = 60;
 
 pub(super) async fn refresh(request: Request) -> Result<Response, Error> {
     let mut caller = request.caller().await?;
@@ -36,7 +36,7 @@ async fn prolong(app: &Arc<App>, user: &mut User) -> Result<(), Error> {
     };
     let unix = clock::now().unix;
     let ttl = app.settings().config.auth.token_ttl.as_secs();
-    if guest.until.saturating_sub(unix) > MIN_PROLONGED_SECONDS.max(ttl / 2) {
+    if guest.until.saturating_sub(unix) > WARNING_SECONDS.max(ttl / 2) {
         return Ok(());
     }
     let until = unix.saturating_add(ttl);

@@ -113,8 +113,8 @@ impl<S> FramedStream<S> {
             }
             written -= first.len();
             match first.source {
-                FrameSource::Outbox => freed += frame_cost(&first.payload),
-                FrameSource::Reply => self.replies -= first.payload.len(),
+                FrameSource::Outbox => freed += frame_cost(first.payload()),
+                FrameSource::Reply => self.replies -= first.payload().len(),
                 FrameSource::Server => {}
             }
             self.waiting.pop_front();
@@ -160,7 +160,7 @@ impl<S: AsyncWrite + Unpin> FramedStream<S> {
         let mut copy = [0; MAX_COPIED_BYTES];
         let mut filled = 0;
         for frame in &self.waiting {
-            for part in [frame.head().as_bytes(), &frame.payload] {
+            for part in [frame.head().as_bytes(), frame.payload()] {
                 copy.get_mut(filled..filled + part.len())?
                     .copy_from_slice(part);
                 filled += part.len();
@@ -189,7 +189,7 @@ fn fill_slices<'a>(
 ) -> usize {
     let (mut filled, mut skip) = (0, written_of_first);
     for (head, frame) in frames {
-        for part in [head.as_bytes(), &frame.payload[..]] {
+        for part in [head.as_bytes(), &frame.payload()[..]] {
             let skipped = skip.min(part.len());
             skip -= skipped;
             if skipped < part.len() {

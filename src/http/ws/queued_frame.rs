@@ -1,7 +1,5 @@
 //! A frame that waits for its connection.
 
-use std::num::NonZeroU64;
-
 use bytes::Bytes;
 
 use crate::room::{OutgoingFrame, SeqPrefix};
@@ -13,12 +11,12 @@ pub(super) const PING: u8 = 0x89;
 
 /// A frame that waits. Its head is rendered when it is written.
 pub(super) struct QueuedFrame {
-    /// FIN and opcode; `None` where tungstenite rendered the frame: its head is in `payload`.
+    /// FIN and opcode; `None` where tungstenite rendered the frame: its head is in the payload.
     opcode: Option<u8>,
     pub source: FrameSource,
-    /// The number of a numbered frame, which stands before the payload.
-    seq: Option<NonZeroU64>,
-    pub payload: Bytes,
+    /// The length of the head.
+    head_len: u8,
+    frame: OutgoingFrame,
 }
 
 /// The bytes before the payload of a frame: its head (RFC 6455 section 5.2), and [`SeqPrefix`].
@@ -40,51 +38,50 @@ pub(super) enum FrameSource {
 impl QueuedFrame {
     /// A text message that came out of the outbox.
     pub(super) fn text(frame: OutgoingFrame) -> QueuedFrame {
-        let (seq, payload) = match frame {
-            OutgoingFrame::Plain(payload) => (None, payload),
-            OutgoingFrame::Numbered { seq, rest } => (NonZeroU64::new(seq), rest),
-        };
-        QueuedFrame {
-            opcode: Some(TEXT),
-            source: FrameSource::Outbox,
-            seq,
-            payload,
-        }
+        QueuedFrame::new(Some(TEXT), FrameSource::Outbox, frame)
     }
 
     /// A frame that tungstenite rendered.
     pub(super) fn reply(frame: &[u8]) -> QueuedFrame {
-        QueuedFrame {
-            opcode: None,
-            source: FrameSource::Reply,
-            seq: None,
-            payload: Bytes::copy_from_slice(frame),
-        }
+        let frame = OutgoingFrame::Plain(Bytes::copy_from_slice(frame));
+        QueuedFrame::new(None, FrameSource::Reply, frame)
     }
 
     /// A ping or a close of the server.
     pub(super) fn control(opcode: u8, payload: Bytes) -> QueuedFrame {
-        QueuedFrame {
-            opcode: Some(opcode),
-            source: FrameSource::Server,
-            seq: None,
-            payload,
-        }
+        let frame = OutgoingFrame::Plain(payload);
+        QueuedFrame::new(Some(opcode), FrameSource::Server, frame)
+    }
+
+    fn new(opcode: Option<u8>, source: FrameSource, frame: OutgoingFrame) -> QueuedFrame {
+        let mut queued = QueuedFrame {
+            opcode,
+            source,
+            head_len: 0,
+            frame,
+        };
+        queued.head_len = queued.head().len;
+        queued
+    }
+
+    /// The bytes after the head.
+    pub(super) fn payload(&self) -> &Bytes {
+        self.frame.shared()
     }
 
     pub(super) fn head(&self) -> Head {
         let mut head = Head::EMPTY;
-        let prefix = self.seq.map(|seq| SeqPrefix::new(seq.get()));
+        let prefix = self.frame.prefix();
         let prefix = prefix.as_ref().map_or(&[][..], SeqPrefix::as_bytes);
         if let Some(opcode) = self.opcode {
-            head.push_lengths(opcode, prefix.len() + self.payload.len());
+            head.push_lengths(opcode, prefix.len() + self.payload().len());
             head.push(prefix);
         }
         head
     }
 
     pub(super) fn len(&self) -> usize {
-        self.head().as_bytes().len() + self.payload.len()
+        usize::from(self.head_len) + self.payload().len()
     }
 }
 

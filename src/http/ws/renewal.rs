@@ -8,14 +8,12 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::requests::Requests;
 use crate::clock;
 use crate::config;
-use crate::http::api::{BoundTo, Offer};
+use crate::http::api::{BoundTo, Offer, WARNING_SECONDS};
 use crate::room;
 use crate::service::{App, Outbox, Renewals, member};
 use crate::storage::StoreError;
 use crate::url::Host;
 
-/// The client learns this long before that its token ends.
-const WARNING_SECONDS: u64 = 60;
 /// A credential that ends with its user's access is renewed this long before, if the access was prolonged.
 const LAST_RENEWAL_SECONDS: u64 = 30;
 /// The pause before ICE servers are fetched again after a failure.
