@@ -75,13 +75,21 @@ async fn a_write_waits_for_another_process_instead_of_failing() {
 async fn a_caller_gets_an_error_after_5_s_of_a_stuck_disk_and_a_queued_write_is_skipped() {
     let fixture = Fixture::new();
     let (resume, stuck) = std::sync::mpsc::channel::<()>();
+    let (entered, started) = std::sync::mpsc::channel::<()>();
     let writing = fixture.store.sqlite().write::<_, StoreError, _>(move |_| {
+        entered.send(()).expect("the test waits for the start");
         stuck.recv().expect("the disk answers");
         Ok(Ok(()))
     });
-    // The paused clock advances only while the test waits.
+    // The paused clock advances only while the test waits in `await`: a blocking wait for the start of the
+    // write costs no time. A write that starts after its timeout would be skipped.
     let clock = Instant::now();
-    let (first, second) = tokio::join!(writing, fixture.store.provision("alice", None));
+    let begun = async { started.recv().expect("the write starts") };
+    let queued = async {
+        begun.await;
+        fixture.store.provision("alice", None).await
+    };
+    let (first, second) = tokio::join!(biased; writing, queued);
     assert!(matches!(first, Err(StoreError::TimedOut { .. })));
     let message = second.unwrap_err().to_string();
     assert!(message.contains("did not answer within 5 s"), "{message}");
