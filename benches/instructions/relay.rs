@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parlor::clock::{Mono, Now};
 use parlor::credential::{Credentials, Minted, long_term_key};
@@ -41,6 +42,7 @@ pub(crate) fn cases() {
         packets(&mut fixture, &among(size));
         if size == SIZES[1] {
             requests(&mut fixture);
+            quality(&mut fixture);
         }
     }
 }
@@ -117,6 +119,40 @@ fn packets(fixture: &mut Fixture, among: &str) {
     );
 }
 
+/// Packets of calls whose quality is measured, after the first 40.
+fn quality(fixture: &mut Fixture) {
+    fixture.server.reconfigure(Settings {
+        quality: true,
+        ..settings()
+    });
+    let to_peer = |verdict: &Verdict| matches!(verdict, Verdict::ToPeer { .. });
+    let to_client = |verdict: &Verdict| matches!(verdict, Verdict::ToClient { .. });
+    for (name, channel, is_expected) in [
+        (
+            "client to peer",
+            TO_PEER,
+            &to_peer as &dyn Fn(&Verdict) -> bool,
+        ),
+        ("client to client", TO_NEIGHBOUR, &to_client),
+    ] {
+        for _ in 0..40 {
+            fixture.now.mono = fixture.now.mono + Duration::from_millis(20);
+            fixture.sequence += 1;
+            for mut packet in fixture.each(|fixture, i| fixture.media(i, channel)) {
+                fixture.receive(&mut packet);
+            }
+        }
+        fixture.sequence += 1;
+        let mut sent = fixture.each(|fixture, i| fixture.media(i, channel));
+        fixture.count(
+            &format!("channel, {name}, with quality"),
+            &mut sent,
+            is_expected,
+        );
+    }
+    fixture.server.reconfigure(settings());
+}
+
 fn requests(fixture: &mut Fixture) {
     let answered = |verdict: &Verdict| matches!(verdict, Verdict::Respond(_));
     let mut binding = fixture.each(|_, i| {
@@ -165,6 +201,8 @@ struct Fixture {
     now: Now,
     clients: Vec<Client>,
     sockets: u32,
+    /// The sequence number of the last media packet.
+    sequence: u16,
 }
 
 /// A client with or without an allocation.
@@ -200,6 +238,7 @@ impl Fixture {
             },
             clients: Vec::new(),
             sockets: 0,
+            sequence: 0,
         }
     }
 
@@ -246,6 +285,17 @@ impl Fixture {
 
     fn each(&mut self, mut make: impl FnMut(&mut Fixture, usize) -> Datagram) -> Vec<Datagram> {
         (0..PACKETS).map(|index| make(self, index)).collect()
+    }
+
+    /// Makes the current media packet of a client.
+    fn media(&self, client: usize, channel: u16) -> Datagram {
+        let mut datagram = self.clients[client].channel_data(channel);
+        let start = datagram.range().start + 4;
+        let [high, low] = self.sequence.to_be_bytes();
+        let [t0, t1, t2, t3] = (960 * u32::from(self.sequence)).to_be_bytes();
+        let header = [0x80, 111, high, low, t0, t1, t2, t3, 7, 7, 7, 7];
+        datagram.buffer[start..start + header.len()].copy_from_slice(&header);
+        datagram
     }
 
     fn receive(&mut self, datagram: &mut Datagram) -> Verdict {
@@ -407,24 +457,29 @@ fn config() -> Config {
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(1)),
         room_relays: None,
-        settings: Settings {
-            credentials: Credentials::new(&Secret::new("north"), &[]),
-            allowed_peers: Vec::new(),
-            denied_peers: Vec::new(),
-            denied_peer_ports: Vec::new(),
-            max_permissions: 64,
-            max_channels: 64,
-            // Limited, as it is by default.
-            bandwidth: Limit::per_second(500_000, 65_536),
-            user_bandwidth: Limit::per_second(5_000_000, 1_000_000),
-            total_bandwidth: Limit::UNLIMITED,
-            allow_anonymous: true,
-            end_at_expiry: false,
-            unauthenticated: Arc::new(PerIpLimiter::new(
-                Limit::per_second(1_000_000, 1_000_000),
-                8192,
-            )),
-            alternates: Alternates::default(),
-        },
+        settings: settings(),
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        credentials: Credentials::new(&Secret::new("north"), &[]),
+        allowed_peers: Vec::new(),
+        denied_peers: Vec::new(),
+        denied_peer_ports: Vec::new(),
+        max_permissions: 64,
+        max_channels: 64,
+        // Limited, as it is by default.
+        bandwidth: Limit::per_second(500_000, 65_536),
+        user_bandwidth: Limit::per_second(5_000_000, 1_000_000),
+        total_bandwidth: Limit::UNLIMITED,
+        allow_anonymous: true,
+        end_at_expiry: false,
+        quality: false,
+        unauthenticated: Arc::new(PerIpLimiter::new(
+            Limit::per_second(1_000_000, 1_000_000),
+            8192,
+        )),
+        alternates: Alternates::default(),
     }
 }

@@ -45,9 +45,9 @@ pub use reload::ReloadReport;
 pub use schema::Schema;
 pub use segmentation::Segmentation;
 pub use settings::{
-    Admin, Algorithm, Auth, Cluster, Config, Http, Ice, Log, LogFormat, LogLevel, RelayMode,
-    ReloadScope, RoomCreators, Rooms, SECTIONS, Section, Server, Setting, Signaling, Store, Tls,
-    TlsMode, Turn,
+    Admin, Algorithm, Auth, Cluster, Config, Http, Ice, Log, LogFormat, LogLevel, QualityMode,
+    RelayMode, ReloadScope, RoomCreators, Rooms, SECTIONS, Section, Server, Setting, Signaling,
+    Store, Tls, TlsMode, Turn,
 };
 pub use sources::{Flag, SYSTEM_FILE, Sources};
 pub use store_url::{SslMode, StoreUrl};

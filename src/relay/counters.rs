@@ -63,6 +63,8 @@ pub struct Counters {
     redirected: AtomicU64,
     /// Packets that were lost because the queue of another shard was full.
     shard_overflow: AtomicU64,
+    /// Clients whose path died in the middle of a call.
+    paths_lost: AtomicU64,
     /// ICMP errors that were reported to a client.
     icmp: AtomicU64,
     allocations: AtomicU64,
@@ -107,6 +109,10 @@ impl Counters {
 
     pub fn shard_overflow(&self) {
         add(&self.shard_overflow, 1);
+    }
+
+    pub fn path_lost(&self) {
+        add(&self.paths_lost, 1);
     }
 
     pub fn icmp(&self) {
@@ -223,7 +229,7 @@ impl Collector for RelayCollector {
         let help = "Datagrams that the kernel dropped because the buffer of a listener was full";
         family("turn_receive_drops", help, self.receive_drops())?;
 
-        let figures: [(_, _, Figure); 6] = [
+        let figures: [(_, _, Figure); 7] = [
             ("turn_success_responses", "Success responses", |c| {
                 &c.granted
             }),
@@ -246,6 +252,11 @@ impl Collector for RelayCollector {
                 "turn_shard_overflow",
                 "Packets lost because the queue of another shard was full",
                 |c| &c.shard_overflow,
+            ),
+            (
+                "turn_paths_lost",
+                "Clients whose path died in the middle of a call",
+                |c| &c.paths_lost,
             ),
             ("turn_icmp", "ICMP errors reported to a client", |c| &c.icmp),
         ];

@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ipnet::IpNet;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::Mono;
 use crate::config;
 use crate::credential::{Credentials, Revocations, RevokedGenerations};
 use crate::ingress::{Accepted, AdmissionLimits, Limits};
-use crate::turn::{Alternates, BandwidthUse, Quotas, RoomRelay, RoomRelays, Scope, Session};
+use crate::turn::{
+    Alternates, BandwidthUse, Directory, PathChange, Quotas, RoomRelay, RoomRelays, Scope, Session,
+    StreamReport,
+};
 
 use super::acceptor::Acceptor;
 use super::current_addresses::{CurrentAddresses, relayed_address_texts};
@@ -32,14 +35,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Controls a relay. Cheap to clone. The default handle has no shards.
 #[derive(Clone, Default)]
 pub struct Handle {
-    revocations: Arc<Revocations>,
-    quotas: Arc<Quotas>,
+    pub(super) revocations: Arc<Revocations>,
+    pub(super) quotas: Arc<Quotas>,
     /// `None` if this server is the only one.
-    room_relays: Option<Arc<RoomRelays>>,
-    admission: Arc<AdmissionLimits>,
-    acceptor: Option<Arc<Acceptor>>,
-    shards: Arc<[Mailbox]>,
-    host_updates: HostUpdates,
+    pub(super) room_relays: Option<Arc<RoomRelays>>,
+    pub(super) admission: Arc<AdmissionLimits>,
+    pub(super) acceptor: Option<Arc<Acceptor>>,
+    pub(super) shards: Arc<[Mailbox]>,
+    pub(super) host_updates: HostUpdates,
+    /// The shards of relayed addresses; `None` without shards.
+    pub(super) directory: Option<Arc<Directory>>,
+    /// `None` without shards.
+    pub(super) path_changes: Option<broadcast::Sender<PathChange>>,
 }
 
 /// This host's addresses in force, and a channel for new settings of them.
@@ -84,26 +91,6 @@ impl FreedCount {
 }
 
 impl Handle {
-    pub(super) fn new(
-        revocations: Arc<Revocations>,
-        quotas: Arc<Quotas>,
-        room_relays: Option<Arc<RoomRelays>>,
-        admission: Arc<AdmissionLimits>,
-        acceptor: Arc<Acceptor>,
-        shards: Arc<[Mailbox]>,
-        host_updates: HostUpdates,
-    ) -> Handle {
-        Handle {
-            revocations,
-            quotas,
-            room_relays,
-            admission,
-            acceptor: Some(acceptor),
-            shards,
-            host_updates,
-        }
-    }
-
     /// Adds a room. Credentials whose name has this id after a `/` are bound to the room.
     pub fn opened(&self, room: &str) {
         self.revocations.add_rooms([room]);
@@ -206,6 +193,22 @@ impl Handle {
             }
         }
         sessions
+    }
+
+    /// Reports clients whose path has died in the middle of a call, or is back. `None` without shards.
+    pub fn path_changes(&self) -> Option<broadcast::Receiver<PathChange>> {
+        Some(self.path_changes.as_ref()?.subscribe())
+    }
+
+    /// Records what the client of a session reports to have received from this relay.
+    pub fn record_reports(&self, relayed: SocketAddr, reports: Vec<StreamReport>) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        let shard = directory.shard_of_port(relayed.port());
+        if let Some(shard) = self.shards.get(usize::from(shard)) {
+            shard.send(Command::Reports { relayed, reports });
+        }
     }
 
     /// Applies new settings: credentials, peers, limits. Existing allocations stay, but lose permissions and

@@ -7,7 +7,7 @@ use std::thread;
 
 use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +32,9 @@ use super::mailbox::{Command, Mailbox};
 use super::options::Options;
 use super::settings;
 use super::threads::{Ended, create_shards, restore, spawn_threads};
+
+/// Changes of paths that wait for a slow subscriber. It misses the oldest ones above this number.
+const PATH_CHANGES: usize = 1024;
 
 /// A running relay.
 pub struct Relay {
@@ -76,8 +79,15 @@ impl Relay {
         let config = settings::config(options, host.clone(), shards, discovery);
 
         let listeners = bound.duplicate_udp()?;
-        let (mut shards, counters) =
-            create_shards(&config, turn, seeds, bound.udp, &admission.live)?;
+        let (path_changes, _) = broadcast::channel(PATH_CHANGES);
+        let (mut shards, counters) = create_shards(
+            &config,
+            turn,
+            seeds,
+            bound.udp,
+            &admission.live,
+            &path_changes,
+        )?;
         if let Some(state) = inherited.state.take() {
             restore(&mut shards, &config, state, inherited);
         }
@@ -92,15 +102,17 @@ impl Relay {
         let current = CurrentAddresses { host, external_ips };
         let host_updates = watch_addresses(listening, &mailboxes, current, wanted, stop);
         Ok(Relay {
-            handle: Handle::new(
+            handle: Handle {
                 revocations,
-                config.quotas,
-                config.room_relays,
-                admission.clone(),
-                acceptor,
-                mailboxes.clone(),
+                quotas: config.quotas,
+                room_relays: config.room_relays,
+                admission: admission.clone(),
+                acceptor: Some(acceptor),
+                shards: mailboxes.clone(),
                 host_updates,
-            ),
+                directory: Some(config.directory),
+                path_changes: Some(path_changes),
+            },
             counters,
             listeners,
             rejected: admission.rejected.clone(),

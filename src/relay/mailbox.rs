@@ -1,6 +1,6 @@
 //! The commands that other threads send to a shard.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use mio::Waker;
 use tokio::sync::oneshot;
 
-use crate::turn::{Host, Route, Scope, Session, SessionPage, Settings};
+use crate::turn::{Host, Route, Scope, Session, SessionPage, Settings, StreamReport};
 
 use super::handover::HandoverReply;
 use super::stream::{StreamInfo, StreamIo};
@@ -36,6 +36,11 @@ pub(super) enum Command {
     Sessions {
         from: usize,
         answer: oneshot::Sender<SessionPage>,
+    },
+    /// Record what the client of the allocation with this relayed address reports to have received.
+    Reports {
+        relayed: SocketAddr,
+        reports: Vec<StreamReport>,
     },
     Reconfigure(Box<Settings>),
     /// Deny these peers: addresses of this host that will be offered next.

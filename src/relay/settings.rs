@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, RelayMode};
+use crate::config::{self, QualityMode, RelayMode};
 use crate::credential::Credentials;
 use crate::rate::{Limit, PerIpLimiter};
 use crate::turn::{Alternates, Config, Directory, Discovery, Host, Quotas, Settings, ShardId};
@@ -34,6 +34,7 @@ pub(super) fn settings(turn: &config::Turn, credentials: Credentials) -> Setting
         total_bandwidth: bandwidth(turn.bandwidth_total),
         allow_anonymous: turn.allow_anonymous,
         end_at_expiry: turn.end_at_expiry,
+        quality: turn.quality == QualityMode::On,
         unauthenticated: Arc::new(PerIpLimiter::new(
             Limit::per_second(rate, rate * UNAUTHENTICATED_BURST_SECONDS),
             UNAUTHENTICATED_LIMITERS,

@@ -20,11 +20,12 @@ use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
+use tokio::sync::broadcast;
 
 use crate::clock::{self, Mono, Now};
 use crate::config;
 use crate::ingress::LiveLimits;
-use crate::turn::Server;
+use crate::turn::{PathChange, Server};
 
 use super::coalesce::Coalescer;
 use super::counters::Counters;
@@ -62,6 +63,8 @@ pub(super) struct Shard {
     links: ShardLinks,
     log_limiter: LogLimiter,
     coalescer: Coalescer,
+    /// Reports clients whose path has died, or is back.
+    path_changes: broadcast::Sender<PathChange>,
     /// Packets relayed in this tick.
     relayed: usize,
     /// DSCP and ECN of the current packet, which are preserved when its data is sent over UDP.
@@ -96,6 +99,7 @@ impl Shard {
         queues: Arc<ShardQueues>,
         turn: &config::Turn,
         limits: Arc<LiveLimits>,
+        path_changes: broadcast::Sender<PathChange>,
     ) -> io::Result<(Shard, Mailbox)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -127,6 +131,7 @@ impl Shard {
             links,
             log_limiter: LogLimiter::new(limits),
             coalescer: Coalescer::new(turn.coalesce_delay),
+            path_changes,
             relayed: 0,
             tos: 0,
             stopping: false,

@@ -8,11 +8,11 @@ use std::thread;
 use futures_util::future::{SelectAll, select_all};
 use rand::RngExt;
 use rand::rngs::ChaCha12Rng;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 use crate::config;
 use crate::ingress::LiveLimits;
-use crate::turn::{Config, Server};
+use crate::turn::{Config, PathChange, Server};
 
 use super::counters::Counters;
 use super::handover::State;
@@ -34,6 +34,7 @@ pub(super) fn create_shards(
     mut seeds: ChaCha12Rng,
     sockets: Vec<Vec<UdpSocket>>,
     limits: &Arc<LiveLimits>,
+    path_changes: &broadcast::Sender<PathChange>,
 ) -> io::Result<(Shards, Vec<Arc<Counters>>)> {
     let counters: Vec<Arc<Counters>> = sockets.iter().map(|_| Arc::default()).collect();
     let queues = ShardQueues::new(sockets.len());
@@ -41,7 +42,16 @@ pub(super) fn create_shards(
     let shards = shards.map(|((id, sockets), counters)| {
         let server = Server::new(config.clone(), id, seeds.random());
         let (counters, queues) = (counters.clone(), queues.clone());
-        Shard::new(server, sockets, counters, queues, turn, limits.clone())
+        let (limits, path_changes) = (limits.clone(), path_changes.clone());
+        Shard::new(
+            server,
+            sockets,
+            counters,
+            queues,
+            turn,
+            limits,
+            path_changes,
+        )
     });
     Ok((shards.collect::<io::Result<_>>()?, counters))
 }

@@ -401,6 +401,7 @@ fn new_allocation(
         icmp_limiter: Gcra::default(),
         bytes_up: 0,
         bytes_down: 0,
+        monitor: None,
         permit,
         second_permit: None,
     }

@@ -12,6 +12,7 @@ use crate::stun::TransactionId;
 
 use super::algorithms::Key;
 use super::family::Family;
+use super::quality::LinkMonitor;
 use super::reservation::Token;
 use super::{AllocationId, ErrorReason, Permit, Route};
 
@@ -35,6 +36,8 @@ pub(super) struct Allocation {
     /// Bytes of application data relayed to the client.
     pub bytes_down: u64,
     pub permit: Permit,
+    /// Follows the media, from the first packet on; `None` if `turn.quality` is off.
+    pub monitor: Option<Box<LinkMonitor>>,
     /// The relayed transport addresses, by [`Family`].
     pub relays: [Option<RelayedAddress>; 2],
     pub route: Route,
@@ -189,6 +192,13 @@ impl Allocation {
         Some(removed)
     }
 
+    /// Returns the monitor of the links.
+    #[inline]
+    pub(super) fn monitor(&mut self, now: Mono) -> &mut LinkMonitor {
+        self.monitor
+            .get_or_insert_with(|| Box::new(LinkMonitor::new(now)))
+    }
+
     /// Returns whether the allocation has a permission for a peer's IP address.
     pub(super) fn has_permission(&self, ip: IpAddr) -> bool {
         self.permissions.iter().any(|p| p.ip == ip)
@@ -239,11 +249,16 @@ impl Allocation {
         self.channels.retain(|c| c.expires > now);
     }
 
-    /// Returns when the allocation, a permission or a channel expires next.
-    pub(super) fn next_expiry(&self) -> Mono {
+    /// Returns when the allocation, a permission or a channel expires next, or the path to the
+    /// client has to be checked.
+    pub(super) fn next_deadline(&self) -> Mono {
         let permissions = self.permissions.iter().map(|p| p.expires);
         let channels = self.channels.iter().map(|c| c.expires);
-        let first = permissions.chain(channels).min();
+        let check = self
+            .monitor
+            .as_ref()
+            .and_then(|monitor| monitor.next_check());
+        let first = permissions.chain(channels).chain(check).min();
         first.map_or(self.expires, |first| first.min(self.expires))
     }
 }

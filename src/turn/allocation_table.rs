@@ -63,6 +63,15 @@ pub(super) enum PeerLocation {
     NotRelayed,
 }
 
+/// Something that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// The allocation has expired.
+    Expired(AllocationId),
+    /// The client of the allocation has gone silent in the middle of a call.
+    PathLost(AllocationId),
+}
+
 impl Row {
     /// Updates the allocation's expiry: that of its first relayed address to expire.
     fn update_expiry(&mut self) {
@@ -116,7 +125,7 @@ impl AllocationTable {
     pub(super) fn insert(&mut self, allocation: Allocation) -> AllocationId {
         self.generation = self.generation.wrapping_add(1);
         let client = ClientKey::of(&allocation.route);
-        let (generation, next_deadline) = (self.generation, allocation.next_expiry());
+        let (generation, next_deadline) = (self.generation, allocation.next_deadline());
         let row = Row {
             generation,
             next_deadline,
@@ -261,7 +270,7 @@ impl AllocationTable {
         let row = self.row(id)?;
         let removed = row.allocation.remove_family(family)?;
         row.update_expiry();
-        let next_deadline = row.allocation.next_expiry();
+        let next_deadline = row.allocation.next_deadline();
         row.next_deadline = next_deadline;
         self.deadlines.push(Reverse((next_deadline, id)));
         self.unindex_relayed(removed.relayed);
@@ -325,7 +334,7 @@ impl AllocationTable {
     /// Makes sure that the heap has an entry for this allocation at `at` or earlier. An expiry that
     /// moves to a later time needs no entry: the earlier one is moved when it comes up. So a
     /// refresh does not touch the heap.
-    fn schedule(&mut self, id: AllocationId, at: Mono) {
+    pub(super) fn schedule(&mut self, id: AllocationId, at: Mono) {
         let Some(row) = self.row(id) else {
             return;
         };
@@ -369,8 +378,8 @@ impl AllocationTable {
     }
 
     /// Removes the permissions and channels that have expired at `now`, and returns an allocation
-    /// that has expired. Call it until it returns `None`.
-    pub(super) fn pop_expired(&mut self, now: Mono) -> Option<AllocationId> {
+    /// that has expired or whose path is lost. Call it until it returns `None`.
+    pub(super) fn pop_due(&mut self, now: Mono) -> Option<Due> {
         while let Some(Reverse((at, id))) = self.deadlines.peek().copied() {
             if at > now {
                 return None;
@@ -380,12 +389,17 @@ impl AllocationTable {
                 continue;
             };
             if row.allocation.expires <= now {
-                return Some(id);
+                return Some(Due::Expired(id));
             }
             row.allocation.remove_expired(now);
-            let next_deadline = row.allocation.next_expiry();
+            let monitor = row.allocation.monitor.as_mut();
+            let is_path_lost = monitor.is_some_and(|monitor| monitor.check(now));
+            let next_deadline = row.allocation.next_deadline();
             row.next_deadline = next_deadline;
             self.deadlines.push(Reverse((next_deadline, id)));
+            if is_path_lost {
+                return Some(Due::PathLost(id));
+            }
         }
         None
     }

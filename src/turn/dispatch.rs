@@ -68,6 +68,9 @@ impl Server {
         authenticated: &Authenticated<'_>,
     ) -> Result<Granted, ErrorReason> {
         let held = self.table.find_by_client(request.route);
+        if let Some(monitor) = held.and_then(|id| self.table.get(id)?.monitor.as_mut()) {
+            monitor.record_request(request.now.mono);
+        }
         match (request.message.method(), held) {
             (Method::ALLOCATE, Some(id)) => self.retransmit_allocate(id, request.message),
             (Method::ALLOCATE, None) => self.first_allocate(request, authenticated),

@@ -26,6 +26,7 @@
 //! | a stream began or ended | [`Server::stream_opened`], [`Server::stream_closed`] |
 //! | the result of [`Output::Bind`] | [`Server::handle_bind_result`] |
 //! | the addresses of this host changed | [`Server::deny_peers`], [`Server::set_host`] |
+//! | a client's report of what it received | [`Server::record_reports`] |
 //! | an administrator's command | [`Server::reconfigure`], [`Server::revoke`], [`Server::close_room`], [`Server::end_session`] |
 //!
 //! There are two kinds of output:
@@ -54,13 +55,16 @@ mod extra_addresses;
 mod family;
 mod host;
 mod icmp;
+
 mod input;
+mod link_quality;
 mod nat_mapping;
 mod nonce;
 mod permissions;
 mod policy;
 mod port_binding;
 mod ports;
+mod quality;
 mod quota;
 mod reasons;
 mod reconfigure;
@@ -87,6 +91,7 @@ pub use icmp::IcmpError;
 pub use nat_mapping::NatMapping;
 pub use nonce::Nonces;
 pub use policy::Policy;
+pub use quality::{LinkQuality, Loss, Quality, StreamReport};
 pub use quota::{BandwidthUse, Permit, Quotas};
 pub use reasons::{DropReason, ErrorReason};
 pub use room_relays::{RoomRelay, RoomRelays};
@@ -94,6 +99,6 @@ pub use server::Server;
 pub use settings::{Config, Settings};
 pub use snapshot::{IdMap, Snapshot};
 pub use types::{
-    AllocationId, HEADROOM, Outcome, Output, Route, Scope, Session, SessionPage, ShardId, TAILROOM,
-    Transport, Verdict,
+    AllocationId, HEADROOM, Outcome, Output, PathChange, Route, Scope, Session, SessionPage,
+    ShardId, TAILROOM, Transport, Verdict,
 };

@@ -10,13 +10,19 @@ use super::settings::Settings;
 
 impl Server {
     /// Applies new settings. Allocations stay, with the key that they were created with.
-    /// Permissions and channels to newly denied peers are removed.
+    /// Permissions and channels to newly denied peers are removed, and without `turn.quality` what is
+    /// known of the quality of links.
     pub fn reconfigure(&mut self, settings: Settings) {
         let old = &self.config.settings;
         let rules_changed = old.allowed_peers != settings.allowed_peers
             || old.denied_peers != settings.denied_peers
             || old.denied_peer_ports != settings.denied_peer_ports;
         self.config.settings = settings;
+        if !self.config.settings.quality {
+            for allocation in self.table.iter_mut() {
+                allocation.monitor = None;
+            }
+        }
         if rules_changed {
             self.policy = Policy {
                 own: mem::take(&mut self.policy.own),

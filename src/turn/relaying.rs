@@ -142,6 +142,9 @@ impl Server {
         payload: Range<usize>,
     ) -> Verdict {
         let peer = send.peer;
+        if self.config.settings.quality {
+            self.monitor_from_client(now, id, buffer, &payload);
+        }
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(DropReason::NoAllocation);
         };
@@ -243,6 +246,9 @@ impl Server {
             return Verdict::Dropped(reason);
         }
         allocation.bytes_down += payload.len() as u64;
+        if self.config.settings.quality {
+            allocation.monitor_to_client(now.mono, buffer, &payload);
+        }
         let route = allocation.route;
         let range = if let Some(number) = channel {
             put_channel_header(number, buffer, payload)

@@ -9,7 +9,7 @@ use crate::credential::{RevokedGenerations, Username, belongs_to};
 use crate::stun::TransactionId;
 
 use super::allocation::Allocation;
-use super::allocation_table::AllocationTable;
+use super::allocation_table::{AllocationTable, Due};
 use super::bandwidth::Lease;
 use super::extra_addresses::ExtraAddresses;
 use super::family::Family;
@@ -83,15 +83,21 @@ impl Server {
     }
 
     /// Ends what has expired: permissions, channels, relayed addresses, allocations and
-    /// reservations, and allocations on addresses that this host lost.
+    /// reservations, and allocations on addresses that this host lost. Reports clients whose path
+    /// has died.
     pub fn handle_timeout(&mut self, now: Now) {
         if self.extra_addresses.is_any_missing() {
             self.end_on_missing_addresses(now);
         }
-        while let Some(id) = self.table.pop_expired(now.mono) {
-            let allocation = self.table.get(id);
-            let family = allocation.and_then(|a| a.expired_family(now.mono));
-            self.end(id, family);
+        while let Some(due) = self.table.pop_due(now.mono) {
+            match due {
+                Due::Expired(id) => {
+                    let allocation = self.table.get(id);
+                    let family = allocation.and_then(|a| a.expired_family(now.mono));
+                    self.end(id, family);
+                }
+                Due::PathLost(id) => self.report_path(id, true),
+            }
         }
         while let Some(reservation) = self.reservations.pop_expired(now.mono) {
             self.unbind([reservation.socket]);
@@ -198,7 +204,7 @@ impl Server {
         let Some(allocation) = self.table.remove(id) else {
             return;
         };
-        if let Some(session) = allocation.session() {
+        if let Some(session) = allocation.session(None) {
             self.output.push_back(Output::Ended(Box::new(session)));
         }
         self.unbind(allocation.sockets());

@@ -1,5 +1,7 @@
 //! The list of sessions for an administrator.
 
+use crate::clock::Mono;
+
 use super::allocation::Allocation;
 use super::{Route, Server, Session, SessionPage};
 
@@ -8,9 +10,9 @@ use super::{Route, Server, Session, SessionPage};
 const SESSIONS_PER_PAGE: usize = 512;
 
 impl Allocation {
-    /// Returns the session; `None` while the relay socket is being bound, because the client has no
-    /// response yet.
-    pub(super) fn session(&self) -> Option<Session> {
+    /// Returns the session, with the quality of its links at `now` if that is given. Returns `None`
+    /// while the relay socket is being bound, because the client has no response yet.
+    pub(super) fn session(&self, now: Option<Mono>) -> Option<Session> {
         if self.pending_bind.is_some() {
             return None;
         }
@@ -27,6 +29,11 @@ impl Allocation {
             since: self.since,
             bytes_up: self.bytes_up,
             bytes_down: self.bytes_down,
+            quality: self
+                .monitor
+                .as_ref()
+                .zip(now)
+                .map(|(monitor, now)| monitor.quality(now)),
         })
     }
 }
@@ -51,7 +58,7 @@ impl Server {
         let Some(id) = self.table.find_by_client(&route) else {
             return 0;
         };
-        let now = self.table.get(id).and_then(|now| now.session());
+        let now = self.table.get(id).and_then(|now| now.session(None));
         let same = |now: Session| {
             (now.since, now.user, now.room)
                 == (listed.since, listed.user.clone(), listed.room.clone())
@@ -66,14 +73,15 @@ impl Server {
     /// Returns the session of a client.
     pub fn session(&mut self, client: &Route) -> Option<Session> {
         let id = self.table.find_by_client(client)?;
-        self.table.get(id)?.session()
+        self.table.get(id)?.session(None)
     }
 
-    /// Returns a page of sessions, beginning at table index `from`. A session that exists while all
-    /// pages are read is in one of them. A session that begins meanwhile may be missing.
-    pub fn sessions(&self, from: usize) -> SessionPage {
+    /// Returns a page of sessions, beginning at table index `from`, with their quality at `now`. A
+    /// session that exists while all pages are read is in one of them. A session that begins
+    /// meanwhile may be missing.
+    pub fn sessions(&self, now: Mono, from: usize) -> SessionPage {
         let (allocations, next) = self.table.page(from, SESSIONS_PER_PAGE);
-        let sessions = allocations.filter_map(Allocation::session);
+        let sessions = allocations.filter_map(|allocation| allocation.session(Some(now)));
         SessionPage {
             sessions: sessions.collect(),
             next,

@@ -45,6 +45,8 @@ pub struct Settings {
     pub max_permissions: usize,
     /// Maximum number of channels of an allocation.
     pub max_channels: usize,
+    /// Whether the quality of links is measured, and dead paths are noticed.
+    pub quality: bool,
     /// Bytes of one allocation, in each direction.
     pub bandwidth: Limit,
     /// Bytes of all allocations of one user, in each direction.

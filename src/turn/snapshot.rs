@@ -249,6 +249,7 @@ impl AllocationState {
             to_client: self.to_client,
             bytes_up: self.bytes_up,
             bytes_down: self.bytes_down,
+            monitor: None,
         })
     }
 }

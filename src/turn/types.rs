@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::credential::RevokedGenerations;
 use crate::stun::Method;
 
+use super::quality::Quality;
 use super::reasons::{DropReason, ErrorReason};
 
 /// Bytes that must be free before each datagram: the header of a Data indication from an IPv6 peer
@@ -120,6 +121,8 @@ pub enum Output {
     AddressLost { ip: IpAddr, allocations: usize },
     /// Close a relay socket.
     Unbind { socket: u32 },
+    /// The path of a client has died in the middle of a call, or is back.
+    PathChanged(Box<PathChange>),
 }
 
 /// The allocations of a user that a revocation ends.
@@ -155,6 +158,23 @@ pub struct Session {
     pub bytes_up: u64,
     /// Bytes of application data relayed to the client.
     pub bytes_down: u64,
+    /// The quality of the client's links; `None` without application data, or if `turn.quality` is
+    /// off.
+    #[serde(default)]
+    pub quality: Option<Quality>,
+}
+
+/// The path between a client and the relay has died, or is back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathChange {
+    /// The user, or an account without a user.
+    pub user: Box<str>,
+    /// The room that the credential is bound to.
+    pub room: Option<Box<str>>,
+    /// The address of the client.
+    pub client: SocketAddr,
+    /// Whether the path has died.
+    pub is_lost: bool,
 }
 
 /// A part of a shard's sessions.

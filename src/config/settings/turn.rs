@@ -185,6 +185,13 @@ settings! {
         /// later.
         end_at_expiry: bool = false, Live;
 
+        /// Whether the relay measures loss, jitter, round trips and silence of its clients, and notices when the
+        /// path of a client dies in the middle of a call: `"on"` or `"off"`. It reads the headers of media
+        /// packets, which are not encrypted.
+        ///
+        /// See [Quality of calls](../run/quality.md).
+        quality: QualityMode = QualityMode::On, Live;
+
         /// Responses a second to an unauthenticated address; the burst is twice that. The limit prevents floods
         /// to forged addresses, and is enough for an office behind one NAT. 0 = unlimited.
         unauthenticated_rate: u32 = 50, Live;
@@ -192,6 +199,14 @@ settings! {
         /// The maximum number of TCP connections to TURN from one address, TLS included.
         max_streams_per_address: usize = 64, Live;
     }
+}
+
+/// Whether the relay measures the quality of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QualityMode {
+    On,
+    Off,
 }
 
 /// The kind of relayed addresses.

@@ -30,7 +30,10 @@ impl Shard {
                 let _ = freed.send(self.server.end_session(&listed));
             }
             Command::Sessions { from, answer } => {
-                let _ = answer.send(self.server.sessions(from));
+                let _ = answer.send(self.server.sessions(now.mono, from));
+            }
+            Command::Reports { relayed, reports } => {
+                self.server.record_reports(now, relayed, &reports);
             }
             Command::Reconfigure(settings) => self.server.reconfigure(*settings),
             Command::Deny { addresses, done } => {

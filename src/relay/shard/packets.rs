@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::clock::Now;
 use crate::stun::Method;
-use crate::turn::{ErrorReason, HEADROOM, Outcome, Output, Route, ShardId, Verdict};
+use crate::turn::{ErrorReason, HEADROOM, Outcome, Output, PathChange, Route, ShardId, Verdict};
 
 use super::Shard;
 use crate::relay::counters::Path;
@@ -243,8 +243,24 @@ impl Shard {
                     tracing::info!(address = %ip, allocations, "allocations ended: address gone");
                 }
                 Output::Unbind { socket } => self.unbind(socket as usize),
+                Output::PathChanged(change) => self.report_path(*change),
             }
         }
+    }
+
+    /// Counts a path that has died, and reports the change to the rest of the process.
+    fn report_path(&mut self, change: PathChange) {
+        let PathChange {
+            user, room, client, ..
+        } = &change;
+        if change.is_lost {
+            self.counters.path_lost();
+            tracing::debug!(%user, room, %client, "path to client lost");
+        } else {
+            tracing::debug!(%user, room, %client, "path to client restored");
+        }
+        // Without subscribers, nobody has to learn of it.
+        let _ = self.path_changes.send(change);
     }
 
     /// Counts the outcome of a request, and logs a refusal.

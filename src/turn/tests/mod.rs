@@ -12,6 +12,7 @@ mod families;
 mod host;
 mod icmp;
 mod internal;
+mod link_quality;
 mod reconfigure;
 mod relaying;
 mod room_relays;
@@ -49,6 +50,7 @@ struct World {
     responses: Vec<(Route, Vec<u8>)>,
     /// Ended allocations.
     ended: Vec<Session>,
+    path_changes: Vec<PathChange>,
 }
 
 /// A client: its five-tuple and its credential.
@@ -127,6 +129,7 @@ fn settings() -> Settings {
         total_bandwidth: Limit::UNLIMITED,
         allow_anonymous: true,
         end_at_expiry: false,
+        quality: true,
         unauthenticated: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),
     }
@@ -152,6 +155,7 @@ impl World {
             taken: Vec::new(),
             responses: Vec::new(),
             ended: Vec::new(),
+            path_changes: Vec::new(),
         }
     }
 
@@ -208,6 +212,7 @@ impl World {
             match output {
                 Output::Adopt { .. } | Output::AddressLost { .. } => {}
                 Output::Ended(session) => self.ended.push(*session),
+                Output::PathChanged(change) => self.path_changes.push(*change),
                 Output::Bind { id, address, .. } => {
                     let open = self.sockets.iter().flatten();
                     let result =

@@ -33,8 +33,11 @@ fn a_session_has_user_start_time_and_byte_counts() {
         bytes_up: 5,
         relayed_ipv6: None,
         bytes_down: 2,
+        quality: None,
     };
-    assert_eq!(world.server.sessions(0).sessions, [expected]);
+    let mut listed = world.server.sessions(world.now.mono, 0).sessions;
+    assert!(listed[0].quality.take().is_some());
+    assert_eq!(listed, [expected]);
 }
 
 #[test]
@@ -62,7 +65,11 @@ fn bytes_between_two_clients_count_for_both() {
     let (mut bob, to) = world.allocated("192.88.1.2:1", "bob");
     alice.bind(&mut world, 0x4001, &to.to_string());
     let figures = |world: &World| -> Vec<_> {
-        let sessions = world.server.sessions(0).sessions.into_iter();
+        let sessions = world
+            .server
+            .sessions(world.now.mono, 0)
+            .sessions
+            .into_iter();
         sessions.map(|s| (s.bytes_up, s.bytes_down)).collect()
     };
     world.receive(&alice.route, &channel_data(0x4001, b"hello"));
@@ -83,7 +90,7 @@ fn all_pages_together_list_every_session_once() {
     }
     let (mut clients, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
-        let page = world.server.sessions(from);
+        let page = world.server.sessions(world.now.mono, from);
         assert!(page.sessions.len() <= 512);
         clients.extend(page.sessions.iter().map(|session| session.client.port()));
         next = page.next;

@@ -180,7 +180,11 @@ impl Pair {
         self.both(|world| {
             let mut open: Vec<_> = world.sockets.iter().flatten().copied().collect();
             open.sort_unstable();
-            let mut sessions = world.server.sessions(0).sessions;
+            let mut sessions = world.server.sessions(world.now.mono, 0).sessions;
+            // The next process measures anew.
+            for session in &mut sessions {
+                session.quality = None;
+            }
             sessions.sort_by_key(|session| session.client);
             let ended = world.ended.len();
             let held = world.server.config.quotas.held();

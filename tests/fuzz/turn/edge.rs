@@ -100,7 +100,7 @@ impl Edge {
                     self.responses.push((route, bytes, outcome));
                 }
                 Output::Ended(session) => self.ended.push(*session),
-                Output::AddressLost { .. } => {}
+                Output::AddressLost { .. } | Output::PathChanged(_) => {}
                 Output::Unbind { socket } => {
                     let closed = self.sockets[socket as usize].take();
                     assert!(closed.is_some(), "a socket is closed once");

@@ -206,7 +206,7 @@ impl Fixture {
         let mut users: HashMap<Box<str>, u32> = HashMap::new();
         let mut relayed: Vec<SocketAddr> = Vec::new();
         for edge in &self.edges {
-            for session in edge.server.sessions(0).sessions {
+            for session in edge.server.sessions(Mono(0), 0).sessions {
                 let addresses = [Some(session.relayed), session.relayed_ipv6];
                 for address in addresses.into_iter().flatten() {
                     *users.entry(session.user.clone()).or_default() += 1;
@@ -648,6 +648,7 @@ fn settings(denied: bool, unauthenticated: Arc<PerIpLimiter>) -> Settings {
         total_bandwidth: Limit::UNLIMITED,
         allow_anonymous: true,
         end_at_expiry: false,
+        quality: true,
         unauthenticated,
         alternates: Alternates::default(),
     }
