@@ -121,6 +121,10 @@ pub(super) enum ServerFrame<'a> {
         /// The room as over HTTP, as JSON.
         room: &'a str,
     },
+    /// The path of this client's media to the relay was lost, or is back.
+    PathChanged {
+        is_lost: bool,
+    },
     /// The answer to the client's frame with this `id`.
     Ack {
         id: &'a str,
@@ -178,6 +182,14 @@ impl ServerFrame<'_> {
             }
             ServerFrame::RoomUpdated { room: object } => {
                 format!(r#"{{"type":"room-updated","data":{object},"roomId":{room}}}"#)
+            }
+            ServerFrame::PathChanged { is_lost } => {
+                let word = if *is_lost {
+                    "path-lost"
+                } else {
+                    "path-restored"
+                };
+                format!(r#"{{"type":"{word}","roomId":{room},"data":{{}}}}"#)
             }
             ServerFrame::Ack { id } => {
                 let id = quoted(id);

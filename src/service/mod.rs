@@ -31,6 +31,7 @@ mod outbox;
 mod own_relay;
 mod pending_answer;
 mod presence;
+mod quality;
 mod redis_comparison;
 mod redis_health;
 mod redis_watch;

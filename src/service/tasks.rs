@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::{
-    cluster, expiry, external_changes, live_updates, redis_watch, relay_placement, retention,
-    role_updates,
+    cluster, expiry, external_changes, live_updates, quality, redis_watch, relay_placement,
+    retention, role_updates,
 };
 use crate::credential::Revocations;
 
@@ -30,6 +30,7 @@ pub async fn run_background_tasks(
     tasks.spawn(redis_watch::follow(app.clone(), shutdown.clone()));
     tasks.spawn(relay_placement::follow(app.clone(), shutdown.clone()));
     tasks.spawn(live_updates::follow(app.clone(), shutdown.clone()));
+    tasks.spawn(quality::follow_paths(app.clone(), shutdown.clone()));
     tasks.spawn(role_updates::follow(app.clone(), shutdown.clone()));
     tasks.spawn(external_changes::follow(app, revocations, shutdown));
     while tasks.join_next().await.is_some() {}

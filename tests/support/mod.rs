@@ -13,6 +13,7 @@ pub(crate) mod extended;
 pub(crate) mod firefox;
 pub(crate) mod http;
 pub(crate) mod leaks;
+pub(crate) mod media;
 pub(crate) mod namespace;
 pub(crate) mod notify;
 pub(crate) mod pebble;

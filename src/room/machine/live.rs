@@ -1,4 +1,4 @@
-//! Changes of the store that members of `parlor.v1` see at once: the chat, and the room itself.
+//! Changes that members of `parlor.v1` see at once: the chat, the room itself, and what the relay notices.
 
 use bytes::Bytes;
 
@@ -35,9 +35,27 @@ impl Room {
         self.send_to_extended(&frame, effects);
     }
 
+    /// Sends a member of this node that the path of its media to the relay was lost, or is back. A plain client, and one
+    /// without a connection, gets nothing. Returns whether the user is a member of this node.
+    pub fn send_path_change(&self, user: &str, is_lost: bool, effects: &mut Vec<Effect>) -> bool {
+        let Some(connection) = self.by_user.get(user) else {
+            return false;
+        };
+        let member = self.members.get(connection);
+        let extended = member.and_then(|member| member.extended.as_ref());
+        if extended.is_some_and(|extended| extended.away.is_none()) {
+            let frame = ServerFrame::PathChanged { is_lost }.render(&self.id);
+            effects.push(deliver(*connection, &frame, None));
+        }
+        true
+    }
+
     fn send_to_extended(&self, frame: &Bytes, effects: &mut Vec<Effect>) {
         let members = self.members.iter();
         let extended = members.filter(|(_, member)| member.extended.is_some());
         effects.extend(extended.map(|(id, _)| deliver(*id, frame, None)));
     }
 }
+
+#[cfg(test)]
+mod tests;

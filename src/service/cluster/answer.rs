@@ -61,6 +61,9 @@ async fn answer(app: Arc<App>, revocations: Arc<Revocations>, request: Incoming)
         NodeRequest::Mute { room, user, by } => {
             reply(&app, &request, &app.hub.mute(&room, &user, by.as_deref()));
         }
+        NodeRequest::PathChanges(hints) => {
+            app.hub.send_path_hints(hints);
+        }
         NodeRequest::Count(change) => {
             let ended = timeout(REPLY_TIMEOUT, count(&app, &revocations, &change)).await;
             if let Ok(ended) = ended {

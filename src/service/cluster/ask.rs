@@ -15,6 +15,9 @@ use crate::bus::redis::{Link, node_name};
 use crate::room::{CloseCode, NodeId, Protocol};
 use crate::service::{App, Ended};
 
+/// The call number of requests without an answer; no call has it.
+const UNANSWERED: u64 = 0;
+
 /// A call that waits; dropping it ends it.
 struct Waiting<'a> {
     requests: &'a Requests,
@@ -70,6 +73,17 @@ impl App {
             by: by.map(str::to_owned),
         };
         let _: Option<NodeAnswers<bool>> = self.ask_nodes(&request).await;
+    }
+
+    /// Sends a request to the other nodes, if there are any. They do not answer it.
+    pub(in crate::service) fn notify_nodes(&self, request: &NodeRequest) {
+        let Some(link) = self.hub.link() else {
+            return;
+        };
+        let json = serde_json::to_vec(request).unwrap_or_default();
+        if let Some(message) = message::request(UNANSWERED, &json) {
+            link.tell_all(message);
+        }
     }
 
     /// Ends a session of another node. `None` if that has not answered.

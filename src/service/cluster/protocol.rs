@@ -13,7 +13,7 @@ pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A request. A node that does not know it does not answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum NodeRequest {
+pub(in crate::service) enum NodeRequest {
     /// Answered by a [`NodeDescription`].
     Describe,
     /// Answered by [`NodeSessions`].
@@ -33,6 +33,18 @@ pub(super) enum NodeRequest {
         user: String,
         by: Option<String>,
     },
+    /// Clients of this node's relay whose path was lost, or is back. Not answered.
+    PathChanges(Vec<PathHint>),
+}
+
+/// The path of a user's media to the relay was lost, or is back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::service) struct PathHint {
+    pub user: Box<str>,
+    /// `None`: any room in which the user is connected.
+    pub room: Option<Box<str>>,
+    pub is_lost: bool,
 }
 
 /// A WebSocket or an allocation, as it is listed.

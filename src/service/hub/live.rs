@@ -1,4 +1,4 @@
-//! Changes of the store that the `parlor.v1` clients of a room see at once.
+//! Changes that the `parlor.v1` clients of a room see at once.
 
 use super::Hub;
 use crate::room::{ChatMessage, Protocol};
@@ -55,6 +55,21 @@ impl Hub {
         self.with_room(room, |entry| {
             let RoomEntry { room, effects, .. } = entry;
             room.mute(user, by, effects)
+        })
+        .unwrap_or(false)
+    }
+
+    /// Sends a client of this node that the path of its media was lost, or is back; false if the user is not connected to
+    /// the room here.
+    pub(in crate::service) fn send_path_change(
+        &self,
+        room: &str,
+        user: &str,
+        is_lost: bool,
+    ) -> bool {
+        self.with_room(room, |entry| {
+            let RoomEntry { room, effects, .. } = entry;
+            room.send_path_change(user, is_lost, effects)
         })
         .unwrap_or(false)
     }

@@ -5,6 +5,7 @@ mod messages;
 mod moderation;
 mod opening;
 mod presence;
+mod quality;
 mod renewal;
 mod requests;
 mod sessions;
