@@ -192,13 +192,6 @@ impl Allocation {
         Some(removed)
     }
 
-    /// Returns the monitor of the links.
-    #[inline]
-    pub(super) fn monitor(&mut self, now: Mono) -> &mut LinkMonitor {
-        self.monitor
-            .get_or_insert_with(|| Box::new(LinkMonitor::new(now)))
-    }
-
     /// Returns whether the allocation has a permission for a peer's IP address.
     pub(super) fn has_permission(&self, ip: IpAddr) -> bool {
         self.permissions.iter().any(|p| p.ip == ip)

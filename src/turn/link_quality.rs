@@ -1,51 +1,66 @@
 //! The quality of links: application data is recorded, reports of clients are added, and paths that
 //! have died are reported.
 
+use std::mem;
 use std::net::SocketAddr;
-use std::ops::Range;
 
 use crate::clock::{Mono, Now};
 
 use super::allocation::Allocation;
-use super::quality::PathEvent;
+use super::quality::{LinkMonitor, PathEvent};
 use super::{AllocationId, Output, PathChange, Server, StreamReport};
 
 impl Allocation {
     /// Records application data for the client. Not inlined, so that it costs nothing where quality
     /// is not measured.
     #[inline(never)]
-    pub(super) fn monitor_to_client(&mut self, now: Mono, buffer: &[u8], payload: &Range<usize>) {
-        let packet = &buffer[payload.clone()];
-        self.monitor(now).record_to_client(packet, now);
+    pub(super) fn monitor_to_client(&mut self, packet: &[u8], now: Mono) {
+        if let Some(monitor) = &mut self.monitor
+            && monitor.record_to_client(packet, now)
+        {
+            return;
+        }
+        self.monitor_any_to_client(packet, now);
+    }
+
+    /// Records application data from the client. Returns a change of its path that has to be handled.
+    /// Not inlined, as above.
+    #[inline(never)]
+    pub(super) fn monitor_from_client(&mut self, packet: &[u8], now: Mono) -> Option<PathEvent> {
+        if let Some(monitor) = &mut self.monitor
+            && monitor.record_from_client(packet, now)
+        {
+            return None;
+        }
+        self.monitor_any_from_client(packet, now)
+    }
+
+    #[inline(never)]
+    fn monitor_any_to_client(&mut self, packet: &[u8], now: Mono) {
+        let bytes = self.bytes_down;
+        self.monitor(now).record_any_to_client(packet, now, bytes);
+    }
+
+    #[inline(never)]
+    fn monitor_any_from_client(&mut self, packet: &[u8], now: Mono) -> Option<PathEvent> {
+        let bytes = self.bytes_up;
+        self.monitor(now).record_any_from_client(packet, now, bytes)
+    }
+
+    fn monitor(&mut self, now: Mono) -> &mut LinkMonitor {
+        self.monitor
+            .get_or_insert_with(|| Box::new(LinkMonitor::new(now)))
     }
 }
 
 impl Server {
-    /// Records application data from the client of an allocation. Not inlined, so that it costs
-    /// nothing where quality is not measured.
-    #[inline(never)]
-    pub(super) fn monitor_from_client(
-        &mut self,
-        now: Now,
-        id: AllocationId,
-        buffer: &[u8],
-        payload: &Range<usize>,
-    ) {
-        let packet = &buffer[payload.clone()];
-        let Some(allocation) = self.table.get(id) else {
-            return;
-        };
-        let monitor = allocation.monitor(now.mono);
-        if let Some(event) = monitor.record_from_client(packet, now.mono) {
-            self.handle_path_event(id, event);
-        }
-    }
-
-    #[cold]
-    fn handle_path_event(&mut self, id: AllocationId, event: PathEvent) {
-        match event {
-            PathEvent::CheckAt(at) => self.table.schedule(id, at),
-            PathEvent::Restored => self.report_path(id, false),
+    /// Handles the changes of paths that packets have caused.
+    pub(super) fn handle_path_events(&mut self) {
+        for (id, event) in mem::take(&mut self.path_events) {
+            match event {
+                PathEvent::CheckAt(at) => self.table.schedule(id, at),
+                PathEvent::Restored => self.report_path(id, false),
+            }
         }
     }
 

@@ -142,12 +142,14 @@ impl Server {
         payload: Range<usize>,
     ) -> Verdict {
         let peer = send.peer;
-        if self.config.settings.quality {
-            self.monitor_from_client(now, id, buffer, &payload);
-        }
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(DropReason::NoAllocation);
         };
+        if self.config.settings.quality
+            && let Some(event) = allocation.monitor_from_client(&buffer[payload.clone()], now.mono)
+        {
+            self.path_events.push((id, event));
+        }
         if !allocation.has_permission(peer.ip()) {
             return Verdict::Dropped(DropReason::NoPermission);
         }
@@ -247,7 +249,7 @@ impl Server {
         }
         allocation.bytes_down += payload.len() as u64;
         if self.config.settings.quality {
-            allocation.monitor_to_client(now.mono, buffer, &payload);
+            allocation.monitor_to_client(&buffer[payload.clone()], now.mono);
         }
         let route = allocation.route;
         let range = if let Some(number) = channel {

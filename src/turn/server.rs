@@ -14,6 +14,7 @@ use super::bandwidth::Lease;
 use super::extra_addresses::ExtraAddresses;
 use super::family::Family;
 use super::ports::RelayPorts;
+use super::quality::PathEvent;
 use super::reservation::Reservations;
 use super::settings::Config;
 use super::{AllocationId, Output, Policy, Route, Scope, ShardId};
@@ -32,6 +33,8 @@ pub struct Server {
     pub(super) random: ChaCha12Rng,
     pub(super) response: Vec<u8>,
     pub(super) output: VecDeque<Output>,
+    /// Changes of paths that packets have caused, for [`Server::poll_output`].
+    pub(super) path_events: Vec<(AllocationId, PathEvent)>,
     /// Leases of the total bandwidth, by [`Direction`](super::bandwidth::Direction).
     pub(super) leases: [Lease; 2],
 }
@@ -54,6 +57,7 @@ impl Server {
             random: ChaCha12Rng::from_seed(seed),
             response: Vec::new(),
             output: VecDeque::new(),
+            path_events: Vec::new(),
             leases: Default::default(),
         }
     }
@@ -66,6 +70,9 @@ impl Server {
 
     /// Returns the next output.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if !self.path_events.is_empty() {
+            self.handle_path_events();
+        }
         self.output.pop_front()
     }
 

@@ -33,7 +33,7 @@ impl Allocation {
                 .monitor
                 .as_ref()
                 .zip(now)
-                .map(|(monitor, now)| monitor.quality(now)),
+                .map(|(monitor, now)| monitor.quality(now, self.bytes_up, self.bytes_down)),
         })
     }
 }

@@ -16,13 +16,19 @@ const MAX_TRANSIT_CHANGE_NS: u64 = 1_000_000_000;
 /// Fractional bits of [`Timing::tick_ns`].
 const TICK_BITS: u32 = 10;
 
-/// The timing of one stream.
+/// The tick of a clock whose rate is unknown: any two timestamps are so far apart that their packets
+/// take the rare path.
+const UNKNOWN_TICK: u32 = u32::MAX;
+
+/// The timing of one stream. Jitter is measured between two packets of every four, which have the
+/// same mean deviation as all.
 #[derive(Debug)]
 pub(super) struct Timing {
-    /// The arrival of the last packet.
-    pub arrival: Mono,
+    /// The last sampled packet.
+    sequence: u16,
     timestamp: u32,
-    /// A tick of the clock in nanoseconds, with [`TICK_BITS`] fractional bits; 0 if unknown.
+    arrival: Mono,
+    /// A tick of the clock in nanoseconds, with [`TICK_BITS`] fractional bits, or [`UNKNOWN_TICK`].
     tick_ns: u32,
     /// 16 times the jitter, in nanoseconds.
     jitter16_ns: u64,
@@ -31,11 +37,12 @@ pub(super) struct Timing {
 }
 
 impl Timing {
-    pub(super) fn new(arrival: Mono, timestamp: u32) -> Timing {
+    pub(super) fn new(sequence: u16, timestamp: u32, arrival: Mono) -> Timing {
         Timing {
-            arrival,
+            sequence,
             timestamp,
-            tick_ns: 0,
+            arrival,
+            tick_ns: UNKNOWN_TICK,
             jitter16_ns: 0,
             slope_start: (arrival, timestamp),
         }
@@ -46,28 +53,41 @@ impl Timing {
         Duration::from_nanos(self.jitter16_ns / 16)
     }
 
-    /// Adds a packet.
-    #[inline]
-    pub(super) fn record(&mut self, arrival: Mono, timestamp: u32) {
+    /// Returns whether [`Timing::record`] considers the packet with this number.
+    #[inline(always)]
+    pub(super) fn is_sampled(sequence: u16) -> bool {
+        sequence % 4 < 2
+    }
+
+    /// Adds a packet, if it is to be sampled. Returns true.
+    pub(super) fn record(&mut self, sequence: u16, timestamp: u32, arrival: Mono) -> bool {
+        if !Timing::is_sampled(sequence) {
+            return true;
+        }
         // Signed: a late packet has an earlier timestamp.
         let ticks = i64::from(timestamp.wrapping_sub(self.timestamp) as i32);
         let sent_ns = (ticks * i64::from(self.tick_ns)) >> TICK_BITS;
         let arrived_ns = arrival.0.wrapping_sub(self.arrival.0) as i64;
         let change_ns = (arrived_ns - sent_ns).unsigned_abs();
+        let follows = sequence == self.sequence.wrapping_add(1);
+        self.sequence = sequence;
         self.arrival = arrival;
         self.timestamp = timestamp;
-        if self.tick_ns == 0 || change_ns > MAX_TRANSIT_CHANGE_NS {
-            self.restart_slope_or_measure(change_ns);
-        } else {
+        if change_ns > MAX_TRANSIT_CHANGE_NS {
+            self.restart_slope_or_measure();
+        } else if follows {
             self.jitter16_ns = self.jitter16_ns + change_ns - ((self.jitter16_ns + 8) >> 4);
         }
+        true
     }
 
     #[cold]
-    fn restart_slope_or_measure(&mut self, change_ns: u64) {
-        if self.tick_ns == 0 {
+    #[inline(never)]
+    fn restart_slope_or_measure(&mut self) {
+        if self.tick_ns == UNKNOWN_TICK {
+            self.jitter16_ns = 0;
             self.measure();
-        } else if change_ns > MAX_TRANSIT_CHANGE_NS {
+        } else {
             self.slope_start = (self.arrival, self.timestamp);
         }
     }
@@ -124,12 +144,10 @@ mod tests {
     #[test]
     fn packets_at_even_intervals_have_no_jitter() {
         let at = |index: u64| Mono(index * 20_000_000);
-        let mut timing = Timing::new(at(0), u32::MAX - 5_000);
+        let mut timing = Timing::new(0, u32::MAX - 5_000, at(0));
         for index in 1..1_000 {
-            timing.record(
-                at(index),
-                (u32::MAX - 5_000).wrapping_add(960 * index as u32),
-            );
+            let timestamp = (u32::MAX - 5_000).wrapping_add(960 * index as u32);
+            timing.record(index as u16, timestamp, at(index));
         }
         assert!(timing.jitter() < Duration::from_micros(1), "{timing:?}");
     }
@@ -137,9 +155,9 @@ mod tests {
     #[test]
     fn packets_that_are_early_and_late_in_turn_have_the_jitter_of_their_distance() {
         let at = |index: u64| Mono(1_000_000_000 + index * 20_000_000 + index % 2 * 4_000_000);
-        let mut timing = Timing::new(at(0), 0);
+        let mut timing = Timing::new(0, 0, at(0));
         for index in 1..1_000 {
-            timing.record(at(index), 960 * index as u32);
+            timing.record(index as u16, 960 * index as u32, at(index));
         }
         let jitter = timing.jitter().as_micros();
         assert!((3_990..=4_010).contains(&jitter), "{jitter}");
@@ -148,10 +166,10 @@ mod tests {
     #[test]
     fn a_jump_of_the_clock_is_not_jitter() {
         let at = |index: u64| Mono(index * 20_000_000);
-        let mut timing = Timing::new(at(0), 0);
+        let mut timing = Timing::new(0, 0, at(0));
         for index in 1..1_000 {
             let jumped = if index > 500 { 3_000_000_000 } else { 0 };
-            timing.record(at(index), jumped + 960 * index as u32);
+            timing.record(index as u16, jumped + 960 * index as u32, at(index));
         }
         assert!(timing.jitter() < Duration::from_micros(1), "{timing:?}");
     }

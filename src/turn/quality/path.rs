@@ -36,21 +36,27 @@ const RECHECK: Duration = Duration::from_millis(200);
 /// The state of the path from a client to the relay.
 #[derive(Debug)]
 pub(super) struct Path {
-    /// The last packet of any kind from the client.
+    /// The last packet from the client that is no media.
     pub heard: Mono,
-    /// The last media packet from the client.
-    media: Mono,
-    /// The longest gap between media packets and their number, in the current interval and the
-    /// one before.
+    /// The longest gap between media packets in the interval before, and in the current one. Both are
+    /// 0 while the path is not watched, so that the next gap starts the watch.
     gaps_ns: [u64; 2],
-    packets: [u64; 2],
-    /// The starts of the interval before the current one, and of the current one.
-    starts: [Mono; 2],
+    /// The starts of these intervals, and the number of media packets before them.
+    starts: [(Mono, u64); 2],
     /// When the silence is checked next; `None` while the path is not watched.
     pub check_at: Option<Mono>,
-    /// Whether `check_at` is set and the path is not lost.
-    is_watched: bool,
     pub is_lost: bool,
+}
+
+/// The media of a link, for a check of its silence.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Traffic {
+    /// The last media packet from the client.
+    pub last_media: Mono,
+    /// The number of media packets from the client.
+    pub received: u64,
+    /// The last media packet that was relayed to the client.
+    pub peers: Option<Mono>,
 }
 
 /// A change that the caller has to handle.
@@ -63,80 +69,81 @@ pub(in crate::turn) enum PathEvent {
 }
 
 impl Path {
-    pub(super) fn new(now: Mono) -> Path {
+    pub(super) fn new(now: Mono, received: u64) -> Path {
         Path {
             heard: now,
-            media: now,
             gaps_ns: [0; 2],
-            packets: [0; 2],
-            starts: [now; 2],
+            starts: [(now, received); 2],
             check_at: None,
-            is_watched: false,
             is_lost: false,
         }
     }
 
-    /// Records a media packet from the client.
-    #[inline]
-    pub(super) fn record_media(&mut self, now: Mono) -> Option<PathEvent> {
-        let gap_ns = now.0.saturating_sub(self.media.0);
-        self.media = now;
-        self.packets[1] += 1;
-        if gap_ns > self.gaps_ns[1] || !self.is_watched {
-            return self.record_change(gap_ns, now);
-        }
-        None
+    /// Returns the gap above which [`Path::record_gap`] has to be called.
+    #[inline(always)]
+    pub(super) fn longest_gap_ns(&self) -> u64 {
+        self.gaps_ns[1]
     }
 
-    #[cold]
-    fn record_change(&mut self, gap_ns: u64, now: Mono) -> Option<PathEvent> {
+    /// Handles the time since the previous media packet from the client. `received` is the number of
+    /// media packets from the client.
+    pub(super) fn record_gap(
+        &mut self,
+        gap_ns: u64,
+        now: Mono,
+        received: u64,
+    ) -> Option<PathEvent> {
         if self.is_lost {
-            *self = Path::new(now);
+            *self = Path::new(now, received);
             return Some(PathEvent::Restored);
         }
         if self.check_at.is_none() {
-            *self = Path::new(now);
+            *self = Path::new(now, received);
+            self.gaps_ns[1] = 1;
             return Some(self.watch(now + SHORTEST_SILENCE));
         }
-        self.gaps_ns[1] = gap_ns;
+        self.gaps_ns[1] = self.gaps_ns[1].max(gap_ns);
         None
     }
 
     fn watch(&mut self, at: Mono) -> PathEvent {
         self.check_at = Some(at);
-        self.is_watched = true;
         PathEvent::CheckAt(at)
     }
 
-    /// Checks the silence. Returns true if the path is lost since this check. `peers` is the last
-    /// media packet that was relayed to the client.
-    pub(super) fn check(&mut self, now: Mono, peers: Option<Mono>) -> bool {
+    /// Checks the silence. Returns true if the path is lost since this check.
+    pub(super) fn check(&mut self, now: Mono, traffic: Traffic) -> bool {
         if self.check_at.is_none_or(|at| at > now) {
             return false;
         }
-        if now.since(self.starts[1]) >= INTERVAL {
-            self.start_interval(now);
-        }
-        let silent = now.since(self.heard);
-        let due = self.longest_tolerated_silence();
-        self.check_at = if silent < due {
-            Some(self.heard + due)
+        let heard = self.heard.max(traffic.last_media);
+        let silent = now.since(heard);
+        let tolerated = self.longest_tolerated_silence();
+        let is_lost = silent >= tolerated
+            && self.was_active(traffic)
+            && peers_continue(now, heard, traffic.peers);
+        let is_new = is_lost && !self.is_lost;
+        self.is_lost |= is_lost;
+        self.check_at = if silent < tolerated {
+            Some(heard + tolerated)
         } else if self.is_lost || silent > LONGEST_WATCH {
             None
         } else {
             Some(now + RECHECK)
         };
-        let is_lost = silent >= due && self.was_active() && self.peers_continue(now, peers);
-        let is_new = is_lost && !self.is_lost;
-        self.is_lost |= is_lost;
-        self.is_watched = self.check_at.is_some() && !self.is_lost;
+        if now.since(self.starts[1].0) >= INTERVAL {
+            self.start_interval(now, traffic.received);
+        }
+        if self.check_at.is_none() {
+            // The next gap of any length is handled.
+            self.gaps_ns[1] = 0;
+        }
         is_new
     }
 
-    fn start_interval(&mut self, now: Mono) {
-        self.starts = [self.starts[1], now];
-        self.gaps_ns = [self.gaps_ns[1], 0];
-        self.packets = [self.packets[1], 0];
+    fn start_interval(&mut self, now: Mono, received: u64) {
+        self.starts = [self.starts[1], (now, received)];
+        self.gaps_ns = [self.gaps_ns[1], 1];
     }
 
     fn longest_tolerated_silence(&self) -> Duration {
@@ -145,16 +152,18 @@ impl Path {
     }
 
     /// Returns whether the client was sending media at a steady rate until it was heard last.
-    fn was_active(&self) -> bool {
-        let time = self.media.since(self.starts[0]);
-        let packets: u64 = self.packets.iter().sum();
+    fn was_active(&self, traffic: Traffic) -> bool {
+        let (start, before) = self.starts[0];
+        let time = traffic.last_media.since(start);
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let packets = traffic.received.saturating_sub(before);
         time >= SHORTEST_RATE && packets.saturating_mul(1000) / ms > MIN_PACKETS_PER_SECOND
     }
+}
 
-    fn peers_continue(&self, now: Mono, peers: Option<Mono>) -> bool {
-        peers.is_some_and(|peers| {
-            peers >= self.heard + PEERS_CONTINUE && now.since(peers) <= PEERS_ARE_ACTIVE
-        })
-    }
+/// Returns whether the peers still send to a client that was heard last at `heard`.
+fn peers_continue(now: Mono, heard: Mono, peers: Option<Mono>) -> bool {
+    peers.is_some_and(|peers| {
+        peers >= heard + PEERS_CONTINUE && now.since(peers) <= PEERS_ARE_ACTIVE
+    })
 }

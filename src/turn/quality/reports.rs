@@ -76,11 +76,13 @@ impl Reports {
 
     fn between(&self, earlier: Option<Report>) -> Option<Behind> {
         let (earlier, last) = (earlier?, self.last?);
-        let relayed = last.relayed.since(earlier.relayed);
         let lost = last.lost.saturating_sub(earlier.lost);
-        let lost_before = last.relayed.lost() - earlier.relayed.lost();
+        let lost_before = last.relayed.lost as i64 - earlier.relayed.lost as i64;
         Some(Behind {
-            sent: relayed.received,
+            sent: last
+                .relayed
+                .received()
+                .saturating_sub(earlier.relayed.received()),
             lost: lost.saturating_sub(lost_before),
         })
     }

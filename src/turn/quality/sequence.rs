@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use crate::clock::Mono;
-
 /// The largest step ahead that counts as loss. A larger one restarts the stream.
 const MAX_AHEAD: u16 = 3000;
 
 /// The number of recent packets that are recognised as duplicates.
-const REMEMBERED: u16 = u64::BITS as u16;
+const REMEMBERED: u64 = u64::BITS as u64;
 
 /// A stream that misses packets after so long a pause has used another path meanwhile, such as a
 /// direct one: they are not lost.
@@ -19,19 +17,22 @@ const LONGEST_OUTAGE: Duration = Duration::from_secs(2);
 pub(super) struct Counts {
     /// The length of the sequence.
     pub expected: u64,
-    /// Those of the sequence that arrived. Duplicates do not count.
-    pub received: u64,
+    /// Those of the sequence that did not arrive. Duplicates do not count, and late packets are
+    /// subtracted again.
+    pub lost: u64,
 }
 
-/// The sequence numbers of one stream.
+/// The sequence numbers of one stream. A packet in order changes one field.
 #[derive(Debug)]
 pub(super) struct Sequence {
     /// The highest sequence number, with its cycles.
     highest: u64,
     /// The first sequence number. It advances over numbers that were never sent.
     first: u64,
-    received: u64,
-    /// Bit *n* says whether the packet *n* before the highest has arrived.
+    lost: u64,
+    /// The highest number when `recent` was written. All later ones have arrived.
+    run_start: u64,
+    /// Bit *n* says whether the packet *n* before `run_start` has arrived.
     recent: u64,
     /// The number that would follow the last packet outside of the sequence. If it arrives, the
     /// sender has restarted its numbers.
@@ -39,18 +40,18 @@ pub(super) struct Sequence {
 }
 
 impl Counts {
-    /// Returns the counts since an earlier moment.
+    /// Returns the counts since an earlier moment. Packets that were lost before and arrived since do
+    /// not make up for others.
     pub(super) fn since(self, earlier: Counts) -> Counts {
         Counts {
             expected: self.expected.saturating_sub(earlier.expected),
-            received: self.received.saturating_sub(earlier.received),
+            lost: self.lost.saturating_sub(earlier.lost),
         }
     }
 
-    /// Returns the number of lost packets. It is negative while packets that were counted as lost
-    /// arrive late.
-    pub(super) fn lost(self) -> i64 {
-        self.expected as i64 - self.received as i64
+    /// Returns the number of packets that arrived.
+    pub(super) fn received(self) -> u64 {
+        self.expected - self.lost.min(self.expected)
     }
 }
 
@@ -61,7 +62,8 @@ impl Sequence {
         Sequence {
             highest: first,
             first,
-            received: 1,
+            lost: 0,
+            run_start: first,
             recent: 1,
             restart_at: None,
         }
@@ -71,55 +73,55 @@ impl Sequence {
     pub(super) fn counts(&self) -> Counts {
         Counts {
             expected: self.highest - self.first + 1,
-            received: self.received,
+            lost: self.lost,
         }
     }
 
-    /// Counts a packet. `pause` is the time since the stream's previous packet.
-    #[inline]
-    pub(super) fn record(&mut self, sequence: u16, last_arrival: Mono, now: Mono) {
-        if sequence == (self.highest as u16).wrapping_add(1) {
-            self.highest += 1;
-            self.recent = self.recent << 1 | 1;
-            self.received += 1;
-        } else {
-            self.record_out_of_order(sequence, now.since(last_arrival));
-        }
+    /// Returns whether this packet is the next in order.
+    #[inline(always)]
+    pub(super) fn is_next(&self, sequence: u16) -> bool {
+        sequence == (self.highest as u16).wrapping_add(1)
     }
 
-    #[cold]
-    fn record_out_of_order(&mut self, sequence: u16, pause: Duration) {
+    /// Counts the next packet in order.
+    #[inline(always)]
+    pub(super) fn record_next(&mut self) {
+        self.highest += 1;
+    }
+
+    /// Counts a packet. `pause` is the time since the previous media packet on this link.
+    pub(super) fn record_any(&mut self, sequence: u16, pause: Duration) {
+        if self.is_next(sequence) {
+            self.record_next();
+            return;
+        }
+        self.recent = shift_in(self.recent, self.highest - self.run_start, true);
+        self.run_start = self.highest;
         let ahead = sequence.wrapping_sub(self.highest as u16);
-        let behind = ahead.wrapping_neg();
+        let behind = u64::from(ahead.wrapping_neg());
         if (1..=MAX_AHEAD).contains(&ahead) {
             self.advance(u64::from(ahead), pause > LONGEST_OUTAGE);
         } else if behind < REMEMBERED {
-            self.record_late(u64::from(behind));
+            self.record_late(behind);
         } else if self.restart_at == Some(sequence) {
             self.restart(sequence);
-        } else if behind > MAX_AHEAD {
+        } else if behind > u64::from(MAX_AHEAD) {
             self.restart_at = Some(sequence.wrapping_add(1));
         }
     }
 
     fn advance(&mut self, step: u64, was_elsewhere: bool) {
+        let missing = step - 1;
         self.highest += step;
-        self.recent = if step < u64::from(REMEMBERED) {
-            self.recent << step | 1
-        } else {
-            1
-        };
-        self.received += 1;
+        self.run_start = self.highest;
         if was_elsewhere {
-            self.skip(step - 1);
+            self.first += missing;
+            // The missing ones cannot arrive late: `first` has moved already.
+            self.recent = u64::MAX;
+        } else {
+            self.lost += missing;
+            self.recent = shift_in(self.recent, missing, false) << 1 | 1;
         }
-    }
-
-    /// Removes numbers before the highest one that nobody sent to this relay.
-    fn skip(&mut self, numbers: u64) {
-        self.first += numbers;
-        // They cannot arrive late: `first` has moved already.
-        self.recent = u64::MAX;
     }
 
     fn record_late(&mut self, behind: u64) {
@@ -128,9 +130,14 @@ impl Sequence {
             return;
         }
         self.recent |= bit;
-        self.received += 1;
+        let number = self.highest - behind;
+        if number >= self.first {
+            self.lost = self.lost.saturating_sub(1);
+            return;
+        }
         // The first packets can be out of order as well.
-        self.first = self.first.min(self.highest - behind);
+        self.lost += self.first - number - 1;
+        self.first = number;
     }
 
     /// Continues with new numbers. The packet before this one counts as well.
@@ -139,8 +146,19 @@ impl Sequence {
         // Two packets are expected and have arrived.
         self.first += next_cycle - self.highest - 2;
         self.highest = next_cycle;
-        self.received += 2;
-        self.recent = 0b11;
+        self.run_start = next_cycle;
+        // Numbers before them are those of the earlier sequence.
+        self.recent = u64::MAX;
         self.restart_at = None;
     }
+}
+
+/// Shifts `count` equal bits into a bitmap.
+fn shift_in(bits: u64, count: u64, value: bool) -> u64 {
+    let filled = if value { u64::MAX } else { 0 };
+    if count >= REMEMBERED {
+        return filled;
+    }
+    let ones = !(u64::MAX << count);
+    bits << count | ones & filled
 }

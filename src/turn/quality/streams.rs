@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::clock::Mono;
 
 use super::clock_rate::Timing;
-use super::reports::Reports;
 use super::rtp::RtpHeader;
 use super::sequence::{Counts, Sequence};
 use super::values::{Loss, WINDOW};
@@ -20,43 +19,25 @@ pub(super) struct Streams {
     streams: Vec<Stream>,
     /// The index of the stream of the last packet.
     last: usize,
-    /// The counts of streams that had to make room for others.
-    replaced: Counts,
-    /// Bytes of all packets, those of other protocols included.
-    pub bytes: u64,
     /// When the window is renewed next.
     renew_at: Mono,
-    /// The start of the window before the current interval, and of the current interval.
+    /// The arrival of the last media packet, or the start.
+    last_media: Mono,
+    /// The counts of streams that had to make room for others.
+    replaced: Counts,
+    /// The start of the window before the current interval, and of the current interval, with the
+    /// number of bytes before them.
     starts: [(Mono, u64); 2],
-    /// The arrival of the last media packet.
-    pub media: Option<Mono>,
 }
 
 /// One stream.
 #[derive(Debug)]
-pub(super) struct Stream {
+struct Stream {
     ssrc: u32,
     sequence: Sequence,
     timing: Timing,
     /// The counts at the starts of the window.
     earlier: [Counts; 2],
-    pub reports: Reports,
-}
-
-impl Stream {
-    fn new(header: RtpHeader, now: Mono) -> Stream {
-        Stream {
-            ssrc: header.ssrc,
-            sequence: Sequence::new(header.sequence),
-            timing: Timing::new(now, header.timestamp),
-            earlier: [Counts::default(); 2],
-            reports: Reports::default(),
-        }
-    }
-
-    pub(super) fn counts(&self) -> Counts {
-        self.sequence.counts()
-    }
 }
 
 impl Streams {
@@ -64,81 +45,91 @@ impl Streams {
         Streams {
             streams: Vec::new(),
             last: 0,
-            replaced: Counts::default(),
-            bytes: 0,
             renew_at: now + WINDOW,
+            last_media: now,
+            replaced: Counts::default(),
             starts: [(now, 0); 2],
-            media: None,
         }
     }
 
-    /// Counts a packet of any protocol, and returns whether it is a media packet. Jitter is measured
-    /// if `MEASURES_JITTER`.
-    #[inline]
-    pub(super) fn record<const MEASURES_JITTER: bool>(&mut self, packet: &[u8], now: Mono) -> bool {
-        self.bytes += packet.len() as u64;
+    /// Records the next packet of the stream of the last one, which is what nearly every packet is.
+    /// Returns false and records nothing if it is another one, or if the last one is more than
+    /// `longest_gap_ns` ago.
+    ///
+    /// Jitter is measured if `MEASURES_JITTER`.
+    #[inline(always)]
+    pub(super) fn record_next<const MEASURES_JITTER: bool>(
+        &mut self,
+        packet: &[u8],
+        now: Mono,
+        longest_gap_ns: u64,
+    ) -> bool {
         let Some(header) = RtpHeader::parse(packet) else {
             return false;
         };
-        if now >= self.renew_at {
-            self.renew_window(now);
+        let Some(stream) = self.streams.get_mut(self.last) else {
+            return false;
+        };
+        let gap_ns = now.0.wrapping_sub(self.last_media.0);
+        if stream.ssrc != header.ssrc
+            || !stream.sequence.is_next(header.sequence)
+            || now >= self.renew_at
+            || gap_ns > longest_gap_ns
+        {
+            return false;
         }
-        self.media = Some(now);
-        match self.streams.get_mut(self.last) {
-            Some(stream) if stream.ssrc == header.ssrc => {
-                let arrival = stream.timing.arrival;
-                stream.sequence.record(header.sequence, arrival, now);
-                if MEASURES_JITTER {
-                    stream.timing.record(now, header.timestamp);
-                } else {
-                    stream.timing.arrival = now;
-                }
-            }
-            _ => self.record_other::<MEASURES_JITTER>(header, now),
+        self.last_media = now;
+        stream.sequence.record_next();
+        if MEASURES_JITTER && Timing::is_sampled(header.sequence) {
+            return stream.timing.record(header.sequence, header.timestamp, now);
         }
         true
     }
 
-    /// Counts a packet of another stream than the last one.
-    #[inline(never)]
-    fn record_other<const MEASURES_JITTER: bool>(&mut self, header: RtpHeader, now: Mono) {
-        let known = self.streams.iter().position(|one| one.ssrc == header.ssrc);
-        self.last = known.unwrap_or_else(|| self.add(header, now));
-        if known.is_some() {
-            let stream = &mut self.streams[self.last];
-            let arrival = stream.timing.arrival;
-            stream.sequence.record(header.sequence, arrival, now);
-            if MEASURES_JITTER {
-                stream.timing.record(now, header.timestamp);
-            } else {
-                stream.timing.arrival = now;
-            }
+    /// Records any packet. Returns the time since the previous media packet if it is a media packet.
+    /// `bytes` is the number of bytes in this direction so far.
+    pub(super) fn record_any(&mut self, packet: &[u8], now: Mono, bytes: u64) -> Option<u64> {
+        let header = RtpHeader::parse(packet)?;
+        if now >= self.renew_at {
+            self.renew_window(now, bytes);
         }
+        let gap_ns = now.0.saturating_sub(self.last_media.0);
+        self.last_media = now;
+        let mut streams = self.streams.iter();
+        match streams.position(|one| one.ssrc == header.ssrc) {
+            Some(known) => {
+                self.last = known;
+                let stream = &mut self.streams[known];
+                let pause = Duration::from_nanos(gap_ns);
+                stream.sequence.record_any(header.sequence, pause);
+                stream.timing.record(header.sequence, header.timestamp, now);
+            }
+            None => self.add(Stream::new(header, now)),
+        }
+        Some(gap_ns)
     }
 
-    /// Adds a stream, in place of the one that has been silent the longest if there are too many.
-    fn add(&mut self, header: RtpHeader, now: Mono) -> usize {
-        let stream = Stream::new(header, now);
+    /// Adds a stream, in place of the one with the fewest recent packets if there are too many.
+    fn add(&mut self, stream: Stream) {
         if self.streams.len() < MAX_STREAMS {
             self.streams.push(stream);
-            return self.streams.len() - 1;
+            self.last = self.streams.len() - 1;
+            return;
         }
         let streams = self.streams.iter().enumerate();
-        let oldest = streams.min_by_key(|(_, one)| one.timing.arrival);
-        let index = oldest.map_or(0, |(index, _)| index);
-        let counts = self.streams[index].counts();
+        let quietest = streams.min_by_key(|(_, one)| one.recent().expected);
+        self.last = quietest.map_or(0, |(index, _)| index);
+        let counts = self.streams[self.last].counts();
         self.replaced.expected += counts.expected;
-        self.replaced.received += counts.received;
-        self.streams[index] = stream;
-        index
+        self.replaced.lost += counts.lost;
+        self.streams[self.last] = stream;
     }
 
-    #[cold]
-    fn renew_window(&mut self, now: Mono) {
+    fn renew_window(&mut self, now: Mono, bytes: u64) {
         // After a pause, both halves of the window are over.
         let halves = if now >= self.renew_at + WINDOW { 2 } else { 1 };
         for _ in 0..halves {
-            self.starts = [self.starts[1], (now, self.bytes)];
+            self.starts = [self.starts[1], (now, bytes)];
             for stream in &mut self.streams {
                 stream.earlier = [stream.earlier[1], stream.counts()];
             }
@@ -149,20 +140,33 @@ impl Streams {
         self.renew_at = now + WINDOW;
     }
 
+    /// Returns when the last media packet arrived; `None` before the first.
+    pub(super) fn last_media(&self) -> Option<Mono> {
+        (!self.streams.is_empty()).then_some(self.last_media)
+    }
+
+    /// Returns the number of media packets.
+    pub(super) fn received(&self) -> u64 {
+        let counts = self.streams.iter().map(Stream::counts);
+        let counts = counts.chain([self.replaced]);
+        counts.map(Counts::received).sum()
+    }
+
+    /// Returns the counts of the stream with this SSRC.
+    pub(super) fn counts(&self, ssrc: u32) -> Option<Counts> {
+        let mut streams = self.streams.iter();
+        Some(streams.find(|stream| stream.ssrc == ssrc)?.counts())
+    }
+
     /// Returns the loss in the window.
     pub(super) fn recent_loss(&self) -> Option<Loss> {
-        let counts = self.streams.iter();
-        let counts = counts.map(|stream| stream.counts().since(stream.earlier[0]));
-        sum(counts)
+        sum(self.streams.iter().map(Stream::recent))
     }
 
     /// Returns the loss since the first packet.
     pub(super) fn total_loss(&self) -> Option<Loss> {
-        sum(self
-            .streams
-            .iter()
-            .map(Stream::counts)
-            .chain([self.replaced]))
+        let counts = self.streams.iter().map(Stream::counts);
+        sum(counts.chain([self.replaced]))
     }
 
     /// Returns the jitter of the stream of the last packet.
@@ -170,31 +174,46 @@ impl Streams {
         Some(self.streams.get(self.last)?.timing.jitter())
     }
 
-    /// Returns the bit rate in the window, in kbit/s.
-    pub(super) fn kbps(&self, now: Mono) -> u32 {
-        let (start, bytes) = self.starts[0];
+    /// Returns the bit rate in the window, in kbit/s. `bytes` is the number of bytes in this direction
+    /// so far.
+    pub(super) fn kbps(&self, now: Mono, bytes: u64) -> u32 {
+        let (start, before) = self.starts[0];
         let ms = now.since(start).as_millis() as u64;
-        let bits = 8 * (self.bytes - bytes);
+        let bits = bytes.saturating_sub(before).saturating_mul(8);
         u32::try_from(bits.checked_div(ms).unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
-    /// Returns the stream with this SSRC.
-    pub(super) fn stream(&mut self, ssrc: u32) -> Option<&mut Stream> {
-        self.streams.iter_mut().find(|stream| stream.ssrc == ssrc)
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.streams.len()
+    }
+}
+
+impl Stream {
+    fn new(header: RtpHeader, now: Mono) -> Stream {
+        Stream {
+            ssrc: header.ssrc,
+            sequence: Sequence::new(header.sequence),
+            timing: Timing::new(header.sequence, header.timestamp, now),
+            earlier: [Counts::default(); 2],
+        }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
-        self.streams.iter()
+    fn counts(&self) -> Counts {
+        self.sequence.counts()
+    }
+
+    fn recent(&self) -> Counts {
+        self.counts().since(self.earlier[0])
     }
 }
 
 /// Returns the loss of all streams; `None` if they had no packet.
 fn sum(counts: impl Iterator<Item = Counts>) -> Option<Loss> {
-    let (mut expected, mut lost) = (0, 0);
+    let mut all = Loss::default();
     for counts in counts {
-        expected += counts.expected;
-        // A stream whose late packets arrive does not hide the loss of another one.
-        lost += counts.lost().max(0) as u64;
+        all.expected += counts.expected;
+        all.lost += counts.lost.min(counts.expected);
     }
-    (expected > 0).then_some(Loss { expected, lost })
+    (all.expected > 0).then_some(all)
 }

@@ -26,6 +26,25 @@ fn after(packets: u32) -> Mono {
     START + INTERVAL * packets
 }
 
+/// Records a media packet as a monitor does, and returns whether it is one.
+fn record(streams: &mut Streams, packet: &[u8], now: Mono) -> bool {
+    streams.record_next::<true>(packet, now, u64::MAX)
+        || streams.record_any(packet, now, 0).is_some()
+}
+
+fn from_client(monitor: &mut LinkMonitor, packet: &[u8], now: Mono) -> Option<PathEvent> {
+    if monitor.record_from_client(packet, now) {
+        return None;
+    }
+    monitor.record_any_from_client(packet, now, 0)
+}
+
+fn to_client(monitor: &mut LinkMonitor, packet: &[u8], now: Mono, bytes: u64) {
+    if !monitor.record_to_client(packet, now) {
+        monitor.record_any_to_client(packet, now, bytes);
+    }
+}
+
 /// The fate of a packet on its way.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
@@ -103,7 +122,7 @@ proptest! {
             let distinct: BTreeSet<_> = arrivals.iter().copied().collect();
             for index in arrivals {
                 time += 1;
-                prop_assert!(all.record::<true>(&sent.packet(ssrc, index), after(time)));
+                prop_assert!(record(&mut all, &sent.packet(ssrc, index), after(time)));
             }
             if let (Some(first), Some(last)) = (distinct.first(), distinct.last()) {
                 let length = last - first + 1;
@@ -125,8 +144,8 @@ proptest! {
             for (which, sent) in [&one, &other].into_iter().enumerate() {
                 if let Some(index) = arrivals[which].get(at) {
                     let packet = sent.packet(which as u32, *index);
-                    together.record::<true>(&packet, after(at as u32));
-                    alone[which].record::<true>(&packet, after(at as u32));
+                    record(&mut together, &packet, after(at as u32));
+                    record(&mut alone[which], &packet, after(at as u32));
                 }
             }
         }
@@ -139,23 +158,25 @@ proptest! {
     }
 
     #[test]
-    fn the_jitter_is_that_of_rfc_3550(delays_us in prop::collection::vec(0..15_000_u64, 60..500), first in any::<u32>()) {
-        let mut timing = clock_rate::Timing::new(START, first);
-        let (mut expected, mut last_transit) = (0.0_f64, None);
+    fn the_jitter_is_that_of_rfc_3550_between_two_packets_of_four(
+        delays_us in prop::collection::vec(0..15_000_u64, 200..500),
+        first in any::<u32>(),
+    ) {
+        let mut timing = clock_rate::Timing::new(0, first, START);
+        let (mut expected, mut last) = (0.0_f64, 0.0);
         for (index, delay) in (1..).zip(&delays_us) {
             let arrival = after(index) + Duration::from_micros(*delay);
-            timing.record(arrival, first.wrapping_add(TICKS * index));
+            timing.record(index as u16, first.wrapping_add(TICKS * index), arrival);
+            let delay = *delay as f64;
             // The clock rate is known after 400 ms.
-            if index >= 25 {
-                let transit = *delay as f64;
-                if let Some(last) = last_transit.replace(transit) {
-                    expected += ((transit - last).abs() - expected) / 16.0;
-                }
+            if index % 4 == 1 && index > 22 {
+                expected += ((delay - last).abs() - expected) / 16.0;
             }
+            last = delay;
         }
         let measured = timing.jitter().as_micros() as f64;
-        // The two start with different packets, whose weight falls to a few percent.
-        prop_assert!((measured - expected).abs() <= 0.05 * expected + 1_000.0, "{measured} {expected}");
+        // The two may start with different pairs, whose weight is 7 % in the end.
+        prop_assert!((measured - expected).abs() <= 1_100.0, "{measured} {expected}");
     }
 
     #[test]
@@ -169,10 +190,10 @@ proptest! {
             if let Some(first) = packet.first_mut().filter(|_| is_media) {
                 *first = *first & 0x3f | 0x80;
             }
-            monitor.record_from_client(&packet, now);
-            monitor.record_to_client(&packet, now);
+            from_client(&mut monitor, &packet, now);
+            to_client(&mut monitor, &packet, now, 0);
             monitor.check(now);
-            let quality = monitor.quality(now);
+            let quality = monitor.quality(now, 0, 0);
             for loss in [quality.up.total, quality.up.recent].into_iter().flatten() {
                 prop_assert!(loss.lost <= loss.expected, "{:?}", loss);
             }
@@ -185,7 +206,7 @@ fn a_sender_that_restarts_its_numbers_loses_nothing() {
     let mut all = Streams::new(START);
     for index in 0..100_u16 {
         let sequence = if index < 50 { index } else { 30_000 + index };
-        all.record::<true>(&packet(1, sequence, 0), after(index.into()));
+        record(&mut all, &packet(1, sequence, 0), after(index.into()));
     }
     let total = all.total_loss().unwrap();
     assert_eq!((total.expected, total.lost), (100, 0));
@@ -195,12 +216,12 @@ fn a_sender_that_restarts_its_numbers_loses_nothing() {
 fn packets_that_took_a_direct_path_meanwhile_are_not_lost() {
     let mut all = Streams::new(START);
     for (sequence, at) in [(0, 0), (1, 1), (2, 2), (500, 500), (501, 501)] {
-        all.record::<true>(&packet(1, sequence, 0), after(at));
+        record(&mut all, &packet(1, sequence, 0), after(at));
     }
     let total = all.total_loss().unwrap();
     assert_eq!((total.expected, total.lost), (5, 0));
     // An outage of a second is one.
-    all.record::<true>(&packet(1, 551, 0), after(551));
+    record(&mut all, &packet(1, 551, 0), after(551));
     assert_eq!(all.total_loss().unwrap().lost, 49);
 }
 
@@ -210,20 +231,15 @@ fn the_window_covers_the_last_5_to_10_seconds() {
     for index in 0..2_000_u16 {
         // Every second packet is lost in the first 20 of 40 seconds.
         if index >= 1_000 || index.is_multiple_of(2) {
-            all.record::<true>(
+            record(
+                &mut all,
                 &packet(1, index, TICKS * u32::from(index)),
                 after(index.into()),
             );
         }
     }
-    let now = after(2_000);
     assert_eq!(all.recent_loss().map(|loss| loss.lost), Some(0));
     assert_eq!(all.total_loss().map(|loss| loss.lost), Some(500));
-    let kbps = all.kbps(now);
-    assert!(
-        (23..=25).contains(&kbps),
-        "60 bytes 50 times a second: {kbps}"
-    );
 }
 
 #[test]
@@ -231,10 +247,10 @@ fn more_streams_than_there_is_room_for_replace_the_oldest_and_keep_the_totals() 
     let mut all = Streams::new(START);
     for ssrc in 0..100 {
         for sequence in [1, 3] {
-            all.record::<true>(&packet(ssrc, sequence, 0), after(ssrc));
+            record(&mut all, &packet(ssrc, sequence, 0), after(ssrc));
         }
     }
-    assert_eq!(all.iter().count(), 16);
+    assert_eq!(all.len(), 16);
     let total = all.total_loss().unwrap();
     assert_eq!((total.expected, total.lost), (300, 84 + 16));
 }
@@ -243,13 +259,19 @@ fn more_streams_than_there_is_room_for_replace_the_oldest_and_keep_the_totals() 
 /// relay and one of `every` behind it. Returns the quality at the end.
 fn reported(packets: u32, every: u32) -> Quality {
     let mut monitor = LinkMonitor::new(START);
-    let (mut lost, mut highest) = (0, 0);
+    let (mut lost, mut highest, mut bytes) = (0, 0, 0);
     for index in 0..packets {
         let now = after(index);
         let is_lost_before = index % every == 3;
         let is_lost_behind = index % every == 7;
         if !is_lost_before {
-            monitor.record_to_client(&packet(9, index as u16, TICKS * index), now);
+            bytes += 60;
+            to_client(
+                &mut monitor,
+                &packet(9, index as u16, TICKS * index),
+                now,
+                bytes,
+            );
         }
         lost += i64::from(is_lost_before || is_lost_behind);
         highest = index;
@@ -266,7 +288,7 @@ fn reported(packets: u32, every: u32) -> Quality {
             monitor.record_reports(&[StreamReport { ssrc, lost, jitter }, unknown], now);
         }
     }
-    monitor.quality(after(highest))
+    monitor.quality(after(highest), 0, bytes)
 }
 
 #[test]
@@ -335,10 +357,10 @@ impl Call {
             self.sequence = self.sequence.wrapping_add(1);
             let media = packet(1, self.sequence, 0);
             if sends(step) {
-                self.monitor.record_from_client(&media, self.now);
+                from_client(&mut self.monitor, &media, self.now);
             }
             if peer_sends(step) {
-                self.monitor.record_to_client(&media, self.now);
+                to_client(&mut self.monitor, &media, self.now, 0);
             }
         }
         lost
@@ -355,7 +377,7 @@ fn a_client_that_goes_silent_is_noticed_after_700_ms() {
     assert_eq!(call.run(seconds(10), true, true), None);
     let lost = call.run(seconds(5), false, true).unwrap();
     assert!((700..=760).contains(&lost.as_millis()), "{lost:?}");
-    assert!(call.monitor.quality(call.now).path_lost);
+    assert!(call.monitor.quality(call.now, 0, 0).path_lost);
     assert_eq!(
         call.run(seconds(20), false, true),
         None,
@@ -380,7 +402,7 @@ fn a_path_that_another_one_has_replaced_is_not_lost() {
     call.run(seconds(10), true, true);
     // The peer learns of the new path a round trip later.
     assert_eq!(call.run_with(seconds(20), |_| false, |step| step < 8), None);
-    assert!(!call.monitor.quality(call.now).path_lost);
+    assert!(!call.monitor.quality(call.now, 0, 0).path_lost);
 }
 
 #[test]
@@ -406,9 +428,10 @@ fn a_restored_path_is_reported_and_watched_again() {
     let mut call = Call::new();
     call.run(seconds(10), true, true);
     assert!(call.run(seconds(2), false, true).is_some());
-    let event = call.monitor.record_from_client(&packet(1, 1, 0), call.now);
+    call.now = call.now + INTERVAL;
+    let event = from_client(&mut call.monitor, &packet(1, 1, 0), call.now);
     assert_eq!(event, Some(PathEvent::Restored));
-    assert!(!call.monitor.quality(call.now).path_lost);
+    assert!(!call.monitor.quality(call.now, 0, 0).path_lost);
     assert_eq!(call.run(seconds(10), true, true), None);
     assert!(call.run(seconds(2), false, true).is_some());
 }
