@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-use super::Route;
+use super::{Route, Transport};
 
 /// A five-tuple in 40 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,16 @@ impl ClientKey {
             server_low,
             transport << 32 | ports,
         ])
+    }
+
+    /// Returns whether the two differ in the client's port alone, and the transport is UDP.
+    pub(super) fn is_rebound_from(self, earlier: ClientKey) -> bool {
+        let (now, before) = (self.0, earlier.0);
+        let server = |words: [u64; 5]| words[4] & !(0xffff << 16);
+        now[..4] == before[..4]
+            && now[4] != before[4]
+            && server(now) == server(before)
+            && now[4] >> 32 == Transport::Udp as u64
     }
 }
 

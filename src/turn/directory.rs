@@ -101,6 +101,15 @@ impl Directory {
         read(&self.clients).get(&ClientKey::of(route)).copied()
     }
 
+    /// Returns a shard with a client that this one may have been before a NAT rebinding; `None` if there
+    /// is only one shard.
+    pub(super) fn shard_before_rebinding(&self, key: ClientKey) -> Option<ShardId> {
+        let clients = read(&self.clients);
+        let mut clients = clients.iter();
+        let (_, shard) = clients.find(|(known, _)| key.is_rebound_from(**known))?;
+        Some(*shard)
+    }
+
     /// Returns whether this is the relayed address of an allocation.
     pub(super) fn has_relayed(&self, address: SocketAddr) -> bool {
         let ips = read(&self.ips);

@@ -67,6 +67,7 @@ mod ports;
 mod quality;
 mod quota;
 mod reasons;
+mod rebinding;
 mod reconfigure;
 mod relaying;
 mod request;

@@ -80,7 +80,7 @@ impl Server {
         payload: Range<usize>,
     ) -> Verdict {
         let Some(id) = self.table.find_by_client(route) else {
-            return self.redirect_or_drop(route);
+            return self.redirect_or_search(now, route, number);
         };
         let allocation = self.table.get(id);
         let Some(channel) = allocation.and_then(|a| a.channel(number).copied()) else {
@@ -120,6 +120,19 @@ impl Server {
             channel: None,
         };
         self.relay_to_peer(now, id, send, buffer, payload)
+    }
+
+    /// Redirects ChannelData of a client without an allocation in this shard, and otherwise searches the
+    /// allocation from before a NAT rebinding.
+    fn redirect_or_search(&mut self, now: Now, route: &Route, channel: u16) -> Verdict {
+        let verdict = self.redirect_or_drop(route);
+        if !matches!(verdict, Verdict::Dropped(_)) {
+            return verdict;
+        }
+        match self.search_rebound_client(now, route, channel) {
+            Some(shard) => Verdict::Redirect { shard },
+            None => verdict,
+        }
     }
 
     /// Redirects data of a client without an allocation in this shard: the kernel may have

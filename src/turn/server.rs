@@ -35,6 +35,8 @@ pub struct Server {
     pub(super) output: VecDeque<Output>,
     /// Changes of paths that packets have caused, for [`Server::poll_output`].
     pub(super) path_events: Vec<(AllocationId, PathEvent)>,
+    /// When the client of data from an unknown port may be searched next.
+    pub(super) next_search: Mono,
     /// Leases of the total bandwidth, by [`Direction`](super::bandwidth::Direction).
     pub(super) leases: [Lease; 2],
 }
@@ -58,6 +60,7 @@ impl Server {
             response: Vec::new(),
             output: VecDeque::new(),
             path_events: Vec::new(),
+            next_search: Mono::default(),
             leases: Default::default(),
         }
     }

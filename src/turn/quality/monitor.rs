@@ -109,15 +109,23 @@ impl LinkMonitor {
 
     /// Returns true if the client's path has died since the last check.
     pub(in crate::turn) fn check(&mut self, now: Mono) -> bool {
-        let Some(last_media) = self.up.last_media() else {
-            return false;
-        };
-        let traffic = Traffic {
-            last_media,
+        let traffic = self.traffic();
+        traffic.is_some_and(|traffic| self.path.check(now, traffic))
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(Traffic {
+            last_media: self.up.last_media()?,
             received: self.up.received(),
             peers: self.down.last_media(),
-        };
-        self.path.check(now, traffic)
+        })
+    }
+
+    /// Records that data of the client has come from another port. Returns true if the path is lost by
+    /// that.
+    pub(in crate::turn) fn record_rebinding(&mut self, now: Mono) -> bool {
+        let traffic = self.traffic();
+        traffic.is_some_and(|traffic| self.path.record_rebinding(now, traffic))
     }
 
     /// Returns the quality of both links. `bytes_up` and `bytes_down` are the numbers of bytes from and

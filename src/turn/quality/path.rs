@@ -8,6 +8,9 @@ use crate::clock::Mono;
 /// The shortest silence that counts. Opus with discontinuous transmission pauses for 400 ms.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(700);
 
+/// The shortest silence that counts if the client's data comes from another port.
+const SHORTEST_SILENCE_AFTER_REBINDING: Duration = Duration::from_millis(100);
+
 /// A silence counts if it is this many times the longest gap between recent packets.
 const GAPS: u32 = 3;
 
@@ -134,11 +137,26 @@ impl Path {
         if now.since(self.starts[1].0) >= INTERVAL {
             self.start_interval(now, traffic.received);
         }
-        if self.check_at.is_none() {
+        if self.check_at.is_none() || self.is_lost {
             // The next gap of any length is handled.
             self.gaps_ns[1] = 0;
         }
         is_new
+    }
+
+    /// Records that data of the client has come from another port. Returns true if the path is lost by
+    /// that: the client was active, and has been silent for longer than usual.
+    pub(super) fn record_rebinding(&mut self, now: Mono, traffic: Traffic) -> bool {
+        let silent = now.since(self.heard.max(traffic.last_media));
+        let longest = Duration::from_nanos(self.gaps_ns[0].max(self.gaps_ns[1]));
+        let is_lost = !self.is_lost
+            && silent >= SHORTEST_SILENCE_AFTER_REBINDING.max(2 * longest)
+            && self.was_active(traffic);
+        if is_lost {
+            self.is_lost = true;
+            self.gaps_ns[1] = 0;
+        }
+        is_lost
     }
 
     fn start_interval(&mut self, now: Mono, received: u64) {

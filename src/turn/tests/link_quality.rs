@@ -185,3 +185,43 @@ fn an_allocation_expires_although_its_path_is_checked_first() {
     assert_eq!(call.world.server.allocations(), 0);
     assert_eq!(call.world.server.next_deadline(), None);
 }
+
+/// Sends data on Alice's channel from another port, as after a NAT rebinding.
+fn send_from(call: &mut Call, address: &str, channel: u16) -> Verdict {
+    let mut route = call.clients[0].route;
+    route.client = address.parse().unwrap();
+    let message = channel_data(channel, &media(0, call.sequence));
+    call.world.receive(&route, &message).0
+}
+
+#[test]
+fn data_from_another_port_of_a_silent_client_shows_a_rebinding_at_once() {
+    let mut call = Call::new(settings());
+    call.run(Duration::from_secs(5), everything);
+    call.run(Duration::from_millis(120), |sender, _| sender == 1);
+    for (address, channel) in [("192.88.1.9:2000", 0x4000), ("192.88.1.1:2000", 0x4001)] {
+        let verdict = send_from(&mut call, address, channel);
+        assert_eq!(verdict, Verdict::Dropped(DropReason::NoAllocation));
+        assert_eq!(call.world.path_changes, [], "{address} {channel:#x}");
+        call.run(Duration::from_millis(60), |sender, _| sender == 1);
+    }
+    send_from(&mut call, "192.88.1.1:2000", 0x4000);
+    let changes = call.world.path_changes.iter();
+    let changes: Vec<_> = changes.map(|one| (&*one.user, one.is_lost)).collect();
+    assert_eq!(changes, [("alice", true)]);
+    call.run(Duration::from_secs(2), |sender, _| sender == 1);
+    send_from(&mut call, "192.88.1.1:2000", 0x4000);
+    assert_eq!(call.world.path_changes.len(), 1, "it is reported once");
+    call.run(Duration::from_secs(1), everything);
+    assert_eq!(call.world.path_changes.len(), 2, "and restored");
+}
+
+#[test]
+fn data_from_another_port_of_an_active_clients_address_shows_nothing() {
+    let mut call = Call::new(settings());
+    for _ in 0..100 {
+        call.run(Duration::from_millis(100), everything);
+        send_from(&mut call, "192.88.1.1:2000", 0x4000);
+    }
+    assert_eq!(call.world.path_changes, []);
+}

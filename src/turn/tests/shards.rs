@@ -274,3 +274,24 @@ fn the_last_free_port_of_many_is_found() {
     let relayed = response.address(Attribute::XOR_RELAYED_ADDRESS);
     assert_eq!(relayed, Some(SocketAddr::new(ip, 55_555)));
 }
+
+#[test]
+fn data_after_a_rebinding_reaches_the_shard_of_the_client() {
+    let [mut one, mut two] = shards();
+    let (alice, _) = one.allocated(ALICE, "alice");
+    let mut rebound = alice.route;
+    rebound.client.set_port(2000);
+    let data = channel_data(0x4001, b"hello");
+    let (verdict, _) = two.receive(&rebound, &data);
+    assert_eq!(verdict, Verdict::Redirect { shard: 0 });
+    // The shard of the client has no such channel, and passes the data to nobody.
+    let (verdict, _) = one.receive(&rebound, &data);
+    assert_eq!(verdict, Verdict::Dropped(DropReason::NoAllocation));
+    // Searches are rare.
+    let (verdict, _) = two.receive(&rebound, &data);
+    assert_eq!(verdict, Verdict::Dropped(DropReason::NoAllocation));
+    two.advance(Duration::from_millis(50));
+    rebound.client.set_ip("192.88.1.3".parse().unwrap());
+    let (verdict, _) = two.receive(&rebound, &data);
+    assert_eq!(verdict, Verdict::Dropped(DropReason::NoAllocation));
+}
