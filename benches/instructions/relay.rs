@@ -142,8 +142,12 @@ fn quality(fixture: &mut Fixture) {
                 fixture.receive(&mut packet);
             }
         }
-        fixture.sequence += 1;
-        let mut sent = fixture.each(|fixture, i| fixture.media(i, channel));
+        // of eight packets, two show the jitter.
+        let mut sent = Vec::new();
+        for _ in 0..8 {
+            fixture.sequence += 1;
+            sent.extend(fixture.each(|fixture, i| fixture.media(i, channel)));
+        }
         fixture.count(
             &format!("channel, {name}, with quality"),
             &mut sent,

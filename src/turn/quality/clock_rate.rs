@@ -20,7 +20,7 @@ const TICK_BITS: u32 = 10;
 /// take the rare path.
 const UNKNOWN_TICK: u32 = u32::MAX;
 
-/// The timing of one stream. Jitter is measured between two packets of every four, which have the
+/// The timing of one stream. Jitter is measured between two packets of every eight, which have the
 /// same mean deviation as all.
 #[derive(Debug)]
 pub(super) struct Timing {
@@ -56,7 +56,7 @@ impl Timing {
     /// Returns whether [`Timing::record`] considers the packet with this number.
     #[inline(always)]
     pub(super) fn is_sampled(sequence: u16) -> bool {
-        sequence % 4 < 2
+        sequence % 8 < 2
     }
 
     /// Adds a packet, if it is to be sampled. Returns true.

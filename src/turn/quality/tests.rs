@@ -158,8 +158,8 @@ proptest! {
     }
 
     #[test]
-    fn the_jitter_is_that_of_rfc_3550_between_two_packets_of_four(
-        delays_us in prop::collection::vec(0..15_000_u64, 200..500),
+    fn the_jitter_is_that_of_rfc_3550_between_two_packets_of_eight(
+        delays_us in prop::collection::vec(0..15_000_u64, 400..800),
         first in any::<u32>(),
     ) {
         let mut timing = clock_rate::Timing::new(0, first, START);
@@ -169,7 +169,7 @@ proptest! {
             timing.record(index as u16, first.wrapping_add(TICKS * index), arrival);
             let delay = *delay as f64;
             // The clock rate is known after 400 ms.
-            if index % 4 == 1 && index > 22 {
+            if index % 8 == 1 && index > 24 {
                 expected += ((delay - last).abs() - expected) / 16.0;
             }
             last = delay;
