@@ -1,8 +1,10 @@
 //! `parlor status`, `reload` and `upgrade`: commands that need the running daemon.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::clock;
 use crate::config::{ReloadReport, duration};
@@ -44,6 +46,7 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
     let offered = offered.map(|(bound, outside)| json!({ "address": outside, "bound": bound }));
     let [ipv4, ipv6] = server.app.relay.relayed_addresses();
     let nodes = Nodes::of(server).await;
+    let receive_drops = server.app.relay.receive_drops();
     let segmentation = server.app.settings().config.turn.segmentation.decide();
     let mut json = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -58,6 +61,7 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
         "turn_tls": turn_tls,
         "relayed_addresses": offered.collect::<Vec<_>>(),
         "segmentation": { "used": segmentation.used, "reason": segmentation.reason },
+        "receive_drops": receive_drops.iter().map(drops_json).collect::<Vec<_>>(),
         "certificate": server.app.certificate.as_ref().map(|one| certificate::json(&one.status())),
         "metrics": server.metrics,
         "socket": server.socket,
@@ -118,6 +122,7 @@ pub(super) async fn status(context: &Context) -> Result<Response, Failure> {
         ["TURN over TLS", &turn_tls],
         ["Relayed addresses", &format!("IPv4 {ipv4}, IPv6 {ipv6}")],
         ["Segmentation", &segmentation.text()],
+        ["Socket drops", &drops_text(&receive_drops)],
         ["Certificate", &certificate],
         ["Metrics", &join_addresses(&server.metrics)],
         ["Admin socket", &server.socket.display().to_string()],
@@ -156,7 +161,23 @@ fn redis_text(state: RedisState, lost_since: Option<String>) -> String {
     format!("not reached{since}: new WebSockets are refused")
 }
 
-fn join_addresses(addresses: &[std::net::SocketAddr]) -> String {
+fn drops_json((address, datagrams): (&SocketAddr, &u64)) -> Value {
+    json!({ "address": address, "datagrams": datagrams })
+}
+
+/// The listeners whose datagrams the kernel has dropped.
+fn drops_text(drops: &BTreeMap<SocketAddr, u64>) -> String {
+    let lossy = drops.iter().filter(|(_, datagrams)| **datagrams > 0);
+    let lossy = lossy.map(|(address, datagrams)| {
+        format!("{datagrams} at {address}, whose receive buffer was full")
+    });
+    match lossy.collect::<Vec<_>>() {
+        texts if texts.is_empty() => "none".to_owned(),
+        texts => texts.join("; "),
+    }
+}
+
+fn join_addresses(addresses: &[SocketAddr]) -> String {
     let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     texts.join(", ")
 }

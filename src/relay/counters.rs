@@ -1,8 +1,6 @@
 //! The metrics of a shard: its thread writes them, and each scrape reads them.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::ingress::{RejectCounters, RejectReason};
 use crate::turn::{DropReason, ErrorReason, Transport};
 
-use super::udp::receive_drops;
+use super::udp_listeners::UdpListeners;
 
 /// The path of a relayed packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,8 +128,7 @@ impl Counters {
 #[derive(Debug)]
 pub struct RelayCollector {
     pub shards: Vec<Arc<Counters>>,
-    /// The listening UDP sockets of all shards.
-    pub listeners: Arc<[(SocketAddr, UdpSocket)]>,
+    pub listeners: UdpListeners,
     pub rejected: Arc<RejectCounters>,
 }
 
@@ -143,11 +140,7 @@ impl RelayCollector {
 
     /// Datagrams that the kernel dropped because the buffer of a listener was full, by its address.
     fn receive_drops(&self) -> Vec<(Labels, u64)> {
-        let mut drops: BTreeMap<SocketAddr, u64> = BTreeMap::new();
-        for (address, socket) in self.listeners.iter() {
-            *drops.entry(*address).or_default() += receive_drops(socket);
-        }
-        let rows = drops.into_iter();
+        let rows = self.listeners.receive_drops().into_iter();
         rows.map(|(address, count)| (vec![("address", address.to_string())], count))
             .collect()
     }

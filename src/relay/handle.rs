@@ -4,6 +4,7 @@
 //! and then sends a command to every shard, which ends existing allocations. So no allocation slips through
 //! between the two.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use super::current_addresses::{CurrentAddresses, relayed_address_texts};
 use super::external_ip::ExternalIpSettings;
 use super::mailbox::{Command, Mailbox};
 use super::settings;
+use super::udp_listeners::UdpListeners;
 
 /// Timeout for the reply of a shard. Under full load, a shard still handles commands thousands of times a
 /// second.
@@ -47,6 +49,7 @@ pub struct Handle {
     pub(super) directory: Option<Arc<Directory>>,
     /// `None` without shards.
     pub(super) path_changes: Option<broadcast::Sender<PathChange>>,
+    pub(super) udp_listeners: UdpListeners,
 }
 
 /// This host's addresses in force, and a channel for new settings of them.
@@ -91,6 +94,12 @@ impl FreedCount {
 }
 
 impl Handle {
+    /// The datagrams that the kernel dropped because the receive buffer of a listener was full, by its
+    /// address.
+    pub fn receive_drops(&self) -> BTreeMap<SocketAddr, u64> {
+        self.udp_listeners.receive_drops()
+    }
+
     /// Adds a room. Credentials whose name has this id after a `/` are bound to the room.
     pub fn opened(&self, room: &str) {
         self.revocations.add_rooms([room]);

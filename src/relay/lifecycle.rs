@@ -1,7 +1,7 @@
 //! Starts, hands over and stops a relay.
 
 use std::mem;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
@@ -32,6 +32,7 @@ use super::mailbox::{Command, Mailbox};
 use super::options::Options;
 use super::settings;
 use super::threads::{Ended, create_shards, restore, spawn_threads};
+use super::udp_listeners::UdpListeners;
 
 /// Changes of paths that wait for a slow subscriber. It misses the oldest ones above this number.
 const PATH_CHANGES: usize = 1024;
@@ -42,8 +43,7 @@ pub struct Relay {
     /// Resolves when a shard has ended, with the error if it failed.
     pub ended: Ended,
     counters: Vec<Arc<Counters>>,
-    /// Duplicates of the listening sockets, for their drop counters.
-    listeners: Arc<[(SocketAddr, UdpSocket)]>,
+    listeners: UdpListeners,
     rejected: Arc<RejectCounters>,
     shards: Arc<[Mailbox]>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -112,6 +112,7 @@ impl Relay {
                 host_updates,
                 directory: Some(config.directory),
                 path_changes: Some(path_changes),
+                udp_listeners: listeners.clone(),
             },
             counters,
             listeners,

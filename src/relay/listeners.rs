@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
 
 use nix::sys::stat::fstat;
 
 use super::error::RelayError;
 use super::inherited::Inherited;
+use super::udp_listeners::UdpListeners;
 use super::{local_addresses, sockets};
 
 /// The listening sockets, which are bound before anything else is started.
@@ -86,9 +86,9 @@ impl BoundListeners {
     }
 
     /// Duplicates every listening UDP socket, for their drop counters.
-    pub(super) fn duplicate_udp(&self) -> io::Result<Arc<[(SocketAddr, UdpSocket)]>> {
+    pub(super) fn duplicate_udp(&self) -> io::Result<UdpListeners> {
         let sockets = self.udp.iter().flatten();
         let sockets = sockets.map(|socket| Ok((socket.local_addr()?, socket.try_clone()?)));
-        sockets.collect()
+        Ok(UdpListeners::new(sockets.collect::<io::Result<Vec<_>>>()?))
     }
 }

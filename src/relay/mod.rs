@@ -42,6 +42,7 @@ mod stream_table;
 mod threads;
 mod tls;
 mod udp;
+mod udp_listeners;
 
 pub use crate::turn::Session;
 pub use counters::RelayCollector;

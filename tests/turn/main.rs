@@ -8,6 +8,8 @@ mod certificates;
 mod coturn;
 mod credentials;
 mod differential;
+#[cfg(target_os = "linux")]
+mod drops;
 mod dscp;
 mod fail2ban;
 mod families;
