@@ -181,6 +181,8 @@ fn parlor(data_dir: &Path, people: usize) -> Command {
         .current_dir(&data_dir)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        // As in the service file.
+        .env("MALLOC_ARENA_MAX", "1")
         .env("SECRET_KEY", SECRET)
         .env("PARLOR_SERVER__DATA_DIR", data_dir)
         .env("PARLOR_HTTP__LISTEN", "127.0.0.1:0")
