@@ -46,6 +46,11 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         File::new("/assets/api.js", JS, include_bytes!("page/api.js")),
         File::new("/assets/client.js", JS, include_bytes!("page/client.js")),
         File::new(
+            "/assets/client_check.js",
+            JS,
+            include_bytes!("page/client_check.js"),
+        ),
+        File::new(
             "/assets/client_http.js",
             JS,
             include_bytes!("page/client_http.js"),
@@ -72,6 +77,11 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         ),
         File::new("/assets/call.js", JS, include_bytes!("page/call.js")),
         File::new("/assets/peer.js", JS, include_bytes!("page/peer.js")),
+        File::new(
+            "/assets/client_path.js",
+            JS,
+            include_bytes!("page/client_path.js"),
+        ),
         File::new("/assets/limits.js", JS, include_bytes!("page/limits.js")),
         File::new("/assets/leaving.js", JS, include_bytes!("page/leaving.js")),
         File::new(

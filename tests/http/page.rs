@@ -49,8 +49,10 @@ fn pages_of_allowed_origins_may_import_the_client() {
         let origin = [("Origin", "https://app.example")];
         let names = [
             "client",
+            "client_check",
             "client_http",
             "client_ice",
+            "client_path",
             "client_pending",
             "client_plain",
             "client_token",
@@ -60,7 +62,7 @@ fn pages_of_allowed_origins_may_import_the_client() {
             let allowed = answer.header("access-control-allow-origin");
             (answer.status, allowed.map(str::to_owned))
         });
-        assert_eq!(rest.each_ref(), [&client; 5]);
+        assert_eq!(rest.each_ref(), [&client; 7]);
         client
     };
     let listed = |list| Builder::new().env("PARLOR_HTTP__ALLOWED_ORIGINS", list);

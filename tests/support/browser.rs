@@ -13,6 +13,7 @@ use base64::Engine;
 use parlor::clock;
 use serde_json::{Value, json};
 
+use crate::support::hosts::{Host, SERVER};
 use crate::support::namespace;
 
 /// Limit of every wait for the browser. Generous, because CI machines are slow.
@@ -44,14 +45,39 @@ pub(crate) struct Tab {
 impl Browser {
     /// Starts Chromium with a profile of its own inside `folder`.
     pub(crate) fn start(folder: &Path, name: &str, microphone: &Microphone) -> Browser {
+        let shell = Command::new("sh");
+        Browser::start_by(shell, folder, name, microphone, flags_in_a_namespace())
+    }
+
+    /// Starts Chromium on a host of its own, where the page of a server at `origin` may use a microphone.
+    pub(crate) fn start_on(
+        host: Host,
+        folder: &Path,
+        name: &str,
+        microphone: &Microphone,
+        origin: &str,
+    ) -> Browser {
+        let secure = format!("--unsafely-treat-insecure-origin-as-secure={origin}");
+        let resolver = format!("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {SERVER}");
+        let flags = [&secure[..], &resolver];
+        Browser::start_by(host.command("sh"), folder, name, microphone, &flags)
+    }
+
+    fn start_by(
+        mut shell: Command,
+        folder: &Path,
+        name: &str,
+        microphone: &Microphone,
+        flags: &[&str],
+    ) -> Browser {
         let chromium = find_chromium();
         let profile = folder.join(name);
         std::fs::create_dir_all(&profile).expect("a folder for the profile");
-        let mut process = Command::new("sh")
+        let mut process = shell
             .args(["-c", "exec \"$@\" 3<&0 4>&1 0</dev/null 1>&2", "sh"])
             .arg(chromium)
             .args(FLAGS)
-            .args(flags_in_a_namespace())
+            .args(flags)
             .args(microphone.flags())
             .args(trusted_key(folder))
             .arg(format!("--user-data-dir={}", profile.display()))

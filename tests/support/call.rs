@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::support::browser::{Browser, Microphone, Tab};
+use crate::support::hosts::Host;
 
 /// How media may travel.
 #[derive(Clone, Copy)]
@@ -88,6 +89,23 @@ impl Person {
         let mut browser = Browser::start(folder, name, &Microphone::Plays(&file));
         let tab = browser.open(link, prelude);
         Person { browser, tab, name }
+    }
+
+    /// A person on a host of its own joins the room.
+    pub(crate) fn enters_from(
+        host: Host,
+        link: &str,
+        (name, tone): (&'static str, u32),
+        prelude: &str,
+        folder: &Path,
+    ) -> Person {
+        let file = folder.join(format!("{name}.wav"));
+        std::fs::write(&file, wav(tone)).expect("the tone is written");
+        let origin = link.split("/r/").next().expect("a link");
+        let microphone = Microphone::Plays(&file);
+        let mut browser = Browser::start_on(host, folder, name, &microphone, origin);
+        let tab = browser.open(link, prelude);
+        Person { browser, tab, name }.into_the_room()
     }
 
     fn into_the_room(mut self) -> Person {

@@ -11,6 +11,7 @@ pub(crate) mod cluster;
 pub(crate) mod command;
 pub(crate) mod extended;
 pub(crate) mod firefox;
+pub(crate) mod hosts;
 pub(crate) mod http;
 pub(crate) mod leaks;
 pub(crate) mod media;

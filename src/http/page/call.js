@@ -26,6 +26,8 @@ export class Call {
    * @param on.track(id, track)   a participant's audio
    * @param on.state(id, peer)    the connection to a participant changed
    * @param on.freshIce()         calls configure() with fresh credentials (a promise)
+   * @param on.check(ms)          whether the server answers on the signaling connection (a promise)
+   * @param on.isOpen()           whether the signaling connection is open
    * @param on.ignored(ids)       participants whose messages are ignored because they send too many
    */
   constructor(on) {
@@ -59,6 +61,16 @@ export class Call {
   /** The relay is another one now, after configure(). */
   relayChanged() {
     for (const peer of this.#peers.values()) peer.relayChanged();
+  }
+
+  /** The relay reports that nothing comes from us. */
+  pathLost() {
+    for (const peer of this.#peers.values()) peer.pathLost();
+  }
+
+  /** A participant was muted, and may stop sending. */
+  mayPause(id) {
+    this.#peers.get(id)?.mayPause();
   }
 
   /** Sends a track to all participants, now and later; null sends silence. */
@@ -166,6 +178,8 @@ export class Call {
         track: (track) => this.#on.track(id, track),
         state: () => this.#changed(id, peer),
         restart: () => this.#on.freshIce(),
+        check: (milliseconds) => this.#on.check(milliseconds),
+        isOpen: () => this.#on.isOpen(),
       },
     });
     this.#peers.set(id, peer);

@@ -8,11 +8,13 @@
 // it reconnects by itself, and peer connections continue. docs/build/client.md has a complete example.
 //
 // The methods of `on` are all optional, see docs/build/client.md: open, lost, closed, roster, joined, updated, left,
-// signal, message, chat, chatDeleted, muted, roomUpdated, iceServers, tokenExpiring, and frame for any other frame.
+// signal, message, chat, chatDeleted, muted, roomUpdated, iceServers, pathLost, tokenExpiring, and frame for any other
+// frame.
 //
 // A participant is { userId, displayName, role, connected, joinedAt, state: { muted, handRaised, mutedByModerator } }.
 // The plain protocol has no `role`, and only `muted` of others.
 
+import { Check } from './client_check.js';
 import { TIMEOUT, request } from './client_http.js';
 import { IceServers } from './client_ice.js';
 import { Pending, rejected } from './client_pending.js';
@@ -26,6 +28,7 @@ export const RESTARTING = 1012;
 const PROTOCOL = 'parlor.v1';
 const FINAL = new Set(Object.values(CLOSED));
 const TOO_MUCH = 4008;
+const NO_CODE = 1006; // of a connection that ends without a close frame
 /** The server keeps the session after these, but a frame that caused one of them would cause it again. */
 const BAD_FRAME = new Set([1002, 1007, 1009]);
 const MAX_RETRY_DELAY = 30_000;
@@ -68,6 +71,11 @@ export class Client {
     renew: (seconds) => (this.#on.tokenExpiring ? this.#on.tokenExpiring(seconds) : this.#refreshToken()),
     handIn: (token) => this.#request('token', undefined, { data: { token } }),
   });
+  #check = new Check({
+    isOpen: () => this.#ready,
+    ask: () => this.#request('seen', undefined, { data: { seq: this.#seq } }),
+    replace: () => this.#replace(),
+  });
   #list = new List({
     read: () => this.#get('GET', `${this.#path}/participants`),
     use: (list, changed) => this.#useList(list, changed),
@@ -76,6 +84,11 @@ export class Client {
     send: (to, data) => this.#push('user-joined', to, { data }),
     others: () => [...this.participants.keys()].filter((id) => id !== this.me),
   });
+
+  /** Whether frames can be sent now. */
+  get isOpen() {
+    return this.#ready;
+  }
 
   /** @param server  the URL of the server, by default where this module comes from */
   constructor({ server = new URL('..', import.meta.url), room, on = {} }) {
@@ -111,6 +124,14 @@ export class Client {
   /** Starts the next attempt at once, if one is scheduled. */
   hurry() {
     if (this.#retry) this.#open();
+  }
+
+  /**
+   * Returns a promise of whether the server answers within this time. If not, the client reconnects at once, and
+   * resumes the session. Undefined: the plain protocol has no answers.
+   */
+  check(milliseconds = 300) {
+    return this.protocol === 'plain' ? Promise.resolve(undefined) : this.#check.run(milliseconds);
   }
 
   /** Ends the session. The membership stays, see leave(). */
@@ -297,8 +318,18 @@ export class Client {
     this.#on.lost?.(wait, code);
   }
 
+  /** The connection is dead, but its socket may not know that yet. */
+  #replace() {
+    if (!this.#ready) return this.hurry();
+    const socket = this.#socket;
+    this.#on.lost?.(0, NO_CODE);
+    this.#open();
+    socket.close();
+  }
+
   /** There is no connection. */
   #forget() {
+    this.#check.lost();
     clearTimeout(this.#deadline);
     clearTimeout(this.#retry);
     clearTimeout(this.#lasting);
@@ -357,6 +388,8 @@ export class Client {
         return this.#on.roomUpdated?.(data);
       case 'ice-servers':
         return data ? this.#ice.use(data) : this.#ice.renew();
+      case 'path-lost':
+        return this.#on.pathLost?.();
       case 'token-expiring':
         return this.#token.expiring(data.in);
       default:

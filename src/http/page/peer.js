@@ -4,6 +4,8 @@
 // page uses "perfect negotiation": the polite side of each pair rolls its own offer back, the other
 // side ignores the crossing offer. The two ids decide which side is polite.
 
+import { PathWatch } from './client_path.js';
+
 /** A connection that takes longer has failed. */
 const CONNECT_TIMEOUT = 20_000;
 
@@ -36,6 +38,7 @@ export class Peer {
   #gathered = new Set();
   #refused = false;
   #wasConnected = false;
+  #watch;
 
   /**
    * @param configuration      the result of GET /api/ice-servers
@@ -45,6 +48,8 @@ export class Peer {
    * @param on.track(track)    the other side's audio
    * @param on.state()         `state` changed
    * @param on.restart()       calls configure() with fresh credentials (a promise)
+   * @param on.check(ms)       whether the server answers on the signaling connection (a promise)
+   * @param on.isOpen()        whether the signaling connection is open
    */
   constructor({ call, configuration, voice, polite, on }) {
     this.call = call;
@@ -59,6 +64,7 @@ export class Peer {
     pc.onicecandidateerror = ({ url, errorCode }) => (this.#refused ||= isRelay(url) && errorCode === 401);
     pc.ontrack = ({ track }) => track.kind === 'audio' && on.track(track);
     pc.onconnectionstatechange = () => this.#changed();
+    this.#watch = new PathWatch(pc, { check: on.check, isOpen: on.isOpen, dead: () => this.#gatherAgain() });
     this.#expect();
   }
 
@@ -103,6 +109,16 @@ export class Peer {
     if (!this.#polite) return this.#gatherAgain();
     const before = this.#credentials;
     this.#moving = setTimeout(() => this.#credentials === before && this.#gatherAgain(), MOVE_TIMEOUT);
+  }
+
+  /** The relay reports that nothing comes from us: restarts ICE if our own statistics agree. */
+  pathLost() {
+    this.#watch.hint();
+  }
+
+  /** The other side may stop sending. */
+  mayPause() {
+    this.#watch.mayPause();
   }
 
   /** An offer that is out has candidates of the earlier relay: another one follows its answer. */
@@ -160,6 +176,7 @@ export class Peer {
     this.#closed = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#moving);
+    this.#watch.stop();
     this.#pc.close();
   }
 
@@ -219,6 +236,7 @@ export class Peer {
       case 'connected':
         clearTimeout(this.#timer);
         this.#wasConnected = true;
+        this.#watch.start();
         return this.#become('connected');
       case 'disconnected':
         // Often temporary. If not, "failed" follows.

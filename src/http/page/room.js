@@ -5,7 +5,7 @@
 //   call.js       all peer connections      strings.js  notices and errors
 //   peer.js       one peer connection       leaving.js  who may join again at once
 //   limits.js     limits for each sender    storage.js  values kept between visits
-//   microphone.js the user's microphone
+//   microphone.js the user's microphone     client_path.js  dead relay paths
 
 import * as api from './api.js';
 import { Call } from './call.js';
@@ -36,6 +36,8 @@ const call = new Call({
   track: (id, voice) => ui.voice(id, voice),
   state: peerChanged,
   freshIce: () => client.freshIceServers(),
+  check: (milliseconds) => client.check(milliseconds),
+  isOpen: () => client.isOpen,
   ignored: showIgnored,
 });
 
@@ -53,6 +55,7 @@ const client = new Client({
     left: departed,
     signal: received,
     iceServers: useIceServers,
+    pathLost: () => call.pathLost(),
     tokenExpiring: freshToken,
   },
 });
@@ -290,6 +293,7 @@ function updated(participant) {
   const id = participant.userId;
   if (id === session.id) return showOwnState();
   if (!here.has(id)) return;
+  if (participant.state?.muted) call.mayPause(id);
   const had = here.get(id).hand;
   show(participant);
   if (here.get(id).hand && !had) ui.news(strings.raisedHand(nameOf(id)));
