@@ -68,6 +68,10 @@ pub enum ServerCommand {
         /// Show one row per WebSocket and per allocation, instead of one per person
         #[arg(long)]
         all: bool,
+        /// Show the quality of each person's links to and from the relay, the worst first
+        #[arg(long)]
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        quality: bool,
     },
     /// List the nodes of a cluster: version, start time, usage, relay host
     Nodes,

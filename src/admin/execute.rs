@@ -138,7 +138,7 @@ async fn invite(context: &Context, command: InviteCommand) -> Result<Response, F
 async fn server(context: &Context, command: ServerCommand) -> Result<Response, Failure> {
     match command {
         ServerCommand::Status => status::status(context).await,
-        ServerCommand::Sessions { all } => sessions::sessions(context, all).await,
+        ServerCommand::Sessions { all, quality } => sessions::sessions(context, all, quality).await,
         ServerCommand::Nodes => nodes::nodes(context).await,
         ServerCommand::Reload => status::reload(context).await,
         ServerCommand::Drain { timeout, .. } => drain::begin(context, timeout.duration()),

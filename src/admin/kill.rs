@@ -7,7 +7,8 @@ use super::context::{Context, ServerContext};
 use super::failure::Failure;
 use super::name_lookup::NameLookup;
 use super::response::Response;
-use super::sessions::{Connections, Row};
+use super::session_row::Row;
+use super::sessions::Connections;
 
 /// Minimum length of an id prefix: a shorter one is likely a typing error.
 const MIN_DIGITS: usize = 4;

@@ -22,6 +22,7 @@ mod icmp;
 mod internal;
 mod nat_discovery;
 mod proxy_protocol;
+mod quality;
 mod relay;
 mod shards;
 mod soak;
