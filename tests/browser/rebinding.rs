@@ -41,6 +41,11 @@ fn rebound_in_mid_call(via: Via) {
         person.hears(&[other]);
         person.ask("test.listens()");
         person.ask("test.watches()");
+        // The page must have seen a call in order to miss it.
+        person.wait(
+            "for two seconds of audio",
+            "test.packets().then(({ received }) => received > 100)",
+        );
     }
     let before = ada.ask("test.ice()");
     ROUTER.rebinds();
