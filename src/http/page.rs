@@ -83,6 +83,7 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
             include_bytes!("page/client_path.js"),
         ),
         File::new("/assets/limits.js", JS, include_bytes!("page/limits.js")),
+        File::new("/assets/quality.js", JS, include_bytes!("page/quality.js")),
         File::new("/assets/leaving.js", JS, include_bytes!("page/leaving.js")),
         File::new(
             "/assets/microphone.js",

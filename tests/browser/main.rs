@@ -12,6 +12,7 @@ mod hostile;
 mod kick;
 mod own_state;
 mod page;
+mod quality;
 mod rebinding;
 #[path = "../support/mod.rs"]
 mod support;

@@ -235,7 +235,7 @@ fn wav(tone: u32) -> Vec<u8> {
 }
 
 const PRELUDE: &str = r"
-window.test = { connections: [], trouble: [], frames: [], closes: [] };
+window.test = { connections: [], trouble: [], frames: [], sent: [], closes: [] };
 {
   const relayUrls = $RELAY_URLS;
   const relayOnly = (configuration) => relayUrls === null ? configuration : {
@@ -258,12 +258,17 @@ window.test = { connections: [], trouble: [], frames: [], closes: [] };
   window.WebSocket = class extends WebSocket {
     constructor(...address) {
       super(...address);
+      test.socket = this;
       this.addEventListener('message', ({ data }) => {
         const frame = JSON.parse(data);
         test.frames.push(frame.type);
         test.onFrame?.(frame);
       });
       this.addEventListener('close', ({ code }) => test.closes.push(code));
+    }
+    send(text) {
+      test.sent.push(JSON.parse(text));
+      super.send(text);
     }
   };
 

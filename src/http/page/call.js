@@ -12,6 +12,9 @@ const OFFER_TIMEOUT = 15_000;
 /** An unanswered offer is made again this long after the connection has failed. */
 const REOFFER_DELAY = 5_000;
 
+/** The server accepts as many streams in a report. */
+const MAX_RECEIVED = 64;
+
 export class Call {
   #me;
   #configuration;
@@ -66,6 +69,12 @@ export class Call {
   /** The relay reports that nothing comes from us. */
   pathLost() {
     for (const peer of this.#peers.values()) peer.pathLost();
+  }
+
+  /** What was received from all participants, see peer.js. */
+  async received() {
+    const all = await Promise.all([...this.#peers.values()].map((peer) => peer.received()));
+    return all.flat().slice(0, MAX_RECEIVED);
   }
 
   /** A participant was muted, and may stop sending. */

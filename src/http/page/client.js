@@ -8,8 +8,7 @@
 // it reconnects by itself, and peer connections continue. docs/build/client.md has a complete example.
 //
 // The methods of `on` are all optional, see docs/build/client.md: open, lost, closed, roster, joined, updated, left,
-// signal, message, chat, chatDeleted, muted, roomUpdated, iceServers, pathLost, tokenExpiring, and frame for any other
-// frame.
+// signal, message, chat, chatDeleted, muted, roomUpdated, iceServers, pathLost, tokenExpiring, frame (any other one).
 //
 // A participant is { userId, displayName, role, connected, joinedAt, state: { muted, handRaised, mutedByModerator } }.
 // The plain protocol has no `role`, and only `muted` of others.
@@ -43,6 +42,8 @@ export class Client {
   me;
   /** By user id, this user included. */
   participants = new Map();
+  /** Whether frames can be sent now. */
+  get isOpen() { return this.#ready; }
   /** 'parlor.v1' or 'plain' while connected. */
   protocol;
   role; info; limits; // from the welcome of `parlor.v1`; `info` is the room as over HTTP
@@ -84,11 +85,6 @@ export class Client {
     send: (to, data) => this.#push('user-joined', to, { data }),
     others: () => [...this.participants.keys()].filter((id) => id !== this.me),
   });
-
-  /** Whether frames can be sent now. */
-  get isOpen() {
-    return this.#ready;
-  }
 
   /** @param server  the URL of the server, by default where this module comes from */
   constructor({ server = new URL('..', import.meta.url), room, on = {} }) {
@@ -167,6 +163,12 @@ export class Client {
   message(data, to) {
     if (this.protocol === 'plain') return rejected('plain-protocol', 'The server does not speak parlor.v1');
     return this.#request('message', to, { data });
+  }
+
+  /** Reports what was received, every two seconds: [{ ssrc, packets, lost, jitterMs }]. Fails as message() does. */
+  stats(received) {
+    if (this.protocol === 'plain') return rejected('plain-protocol', 'The server does not speak parlor.v1');
+    return this.#request('stats', undefined, { data: { received } });
   }
 
   /** Changes the own state: any of { muted, handRaised, displayName }. It is kept over reconnects. */

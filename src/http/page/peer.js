@@ -116,6 +116,15 @@ export class Peer {
     this.#watch.hint();
   }
 
+  /** What the other side's audio has been like: [{ ssrc, packets, lost, jitterMs }]. */
+  async received() {
+    const stats = [...(await this.#pc.getStats()).values()].filter(({ type }) => type === 'inbound-rtp');
+    return stats.map(({ ssrc, packetsReceived: packets, packetsLost, jitter }) => {
+      // Duplicates make the loss negative.
+      return { ssrc, packets, lost: Math.max(0, packetsLost), jitterMs: Math.round(jitter * 1000) };
+    });
+  }
+
   /** The other side may stop sending. */
   mayPause() {
     this.#watch.mayPause();

@@ -6,12 +6,14 @@
 //   peer.js       one peer connection       leaving.js  who may join again at once
 //   limits.js     limits for each sender    storage.js  values kept between visits
 //   microphone.js the user's microphone     client_path.js  dead relay paths
+//   quality.js    quality of the links
 
 import * as api from './api.js';
 import { Call } from './call.js';
 import { CLOSED, Client } from './client.js';
 import { Leaving } from './leaving.js';
 import { Microphone } from './microphone.js';
+import { Quality, Reports } from './quality.js';
 import { wake } from './sound.js';
 import * as storage from './storage.js';
 import * as ui from './ui.js';
@@ -55,12 +57,17 @@ const client = new Client({
     left: departed,
     signal: received,
     iceServers: useIceServers,
+    frame: ({ type, data }) => type === 'quality' && quality.take(data),
     pathLost: () => call.pathLost(),
     tokenExpiring: freshToken,
   },
 });
 
 const leaving = new Leaving(gone);
+
+const quality = new Quality((id) => ui.quality(id, strings.quality(quality.of(id), id === session.id)));
+
+const reports = new Reports({ read: () => call.received(), send: (received) => client.stats(received) });
 
 const microphone = new Microphone({ track: (track) => call.setTrack(track), changed: showOwnState });
 
@@ -202,6 +209,8 @@ function finish(ending) {
   client.close();
   leaving.clear();
   call.stop();
+  reports.stop();
+  quality.clear();
   microphone.close();
   raiseHand(false);
   ui.settings.close();
@@ -222,6 +231,8 @@ function opened({ again, resumed }) {
   // The plain protocol knows no hands.
   ui.handPossible(client.protocol !== 'plain');
   if (resumed) return;
+  quality.clear();
+  reports.start();
   if (again) return call.resume();
   leaving.clear();
   here.clear();

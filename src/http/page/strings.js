@@ -154,6 +154,15 @@ export function ownState({ muted, listening, byModerator, handRaised }) {
   return ['you', sound, handRaised && 'hand raised'].filter(Boolean).join(', ');
 }
 
+/** What is wrong with the links of a participant, if anything. */
+export function quality({ up, down }, isMe) {
+  if (!up && !down) return '';
+  if (!isMe) return 'The connection of this person is weak';
+  if (up && down) return 'Your connection is weak';
+  if (up) return up.loses ? 'Your upload is losing packets' : 'Your upload is slow';
+  return down.loses ? 'Your download is losing packets' : 'Your download is slow';
+}
+
 export const ownMicrophone = (muted) => (muted ? 'You are muted.' : 'Your microphone is on.');
 
 export const ownHand = (raised) => (raised ? 'You raised your hand.' : 'You lowered your hand.');

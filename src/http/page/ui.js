@@ -174,6 +174,12 @@ export function status(id, status) {
   if (person) describe(id, person);
 }
 
+/** Says what is wrong with the connection of a participant, or nothing. */
+export function quality(id, text) {
+  const place = people.get(id)?.item.querySelector('.quality');
+  if (place && place.textContent !== text) place.textContent = text;
+}
+
 function describe(id, { item, state }) {
   if (id === me) return;
   const status = statuses.get(id) ?? {};

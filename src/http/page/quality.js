@@ -1,0 +1,90 @@
+// The quality of the links of a call: what the server reports of them, and what the page reports to it.
+
+/** A link is weak from here on, and until it is well below. */
+const WEAK = { lossPct: 3, jitterMs: 60, rttMs: 600 };
+const RECOVERED = 0.5;
+/** The server reports a link whenever its values change: one without a report is no link any more. */
+const VALID = 20_000;
+
+/** The interval of our reports. */
+const REPORT_INTERVAL = 2_000;
+
+/** Judges the `quality` frames of the server. */
+export class Quality {
+  #links = new Map(); // by user and direction → { userId, direction, isWeak, loses, timer }
+  #changed;
+
+  /** @param changed(id)   the state of a participant's links may have changed */
+  constructor(changed) {
+    this.#changed = changed;
+  }
+
+  take({ links }) {
+    for (const link of links) this.#judge(link);
+  }
+
+  /** The weak links of a participant: any of { up, down }, each with whether it loses packets. */
+  of(id) {
+    const weak = [...this.#links.values()].filter(({ userId, isWeak }) => userId === id && isWeak);
+    return Object.fromEntries(weak.map(({ direction, loses }) => [direction, { loses }]));
+  }
+
+  clear() {
+    for (const key of [...this.#links.keys()]) this.#forget(key);
+  }
+
+  #judge({ userId, direction, ...values }) {
+    const key = `${direction} ${userId}`;
+    const before = this.#links.get(key);
+    clearTimeout(before?.timer);
+    const factor = before?.isWeak ? RECOVERED : 1;
+    const exceeds = (value) => values[value] >= WEAK[value] * factor;
+    const isWeak = Object.keys(WEAK).some(exceeds);
+    const timer = setTimeout(() => this.#forget(key), VALID);
+    this.#links.set(key, { userId, direction, isWeak, loses: exceeds('lossPct'), timer });
+    this.#changed(userId);
+  }
+
+  #forget(key) {
+    const { userId, timer } = this.#links.get(key);
+    clearTimeout(timer);
+    this.#links.delete(key);
+    this.#changed(userId);
+  }
+}
+
+/** Sends `stats` frames, as long as the server knows them. */
+export class Reports {
+  #read;
+  #send;
+  #timer;
+
+  /**
+   * @param on.read()           what was received by now (a promise)
+   * @param on.send(received)   sends it (a promise)
+   */
+  constructor({ read, send }) {
+    this.#read = read;
+    this.#send = send;
+  }
+
+  start() {
+    this.stop();
+    this.#timer = setInterval(() => this.#report().catch(() => {}), REPORT_INTERVAL);
+  }
+
+  stop() {
+    clearInterval(this.#timer);
+  }
+
+  async #report() {
+    const timer = this.#timer;
+    const received = await this.#read();
+    if (received.length === 0) return;
+    await this.#send(received).catch((error) => {
+      // Earlier servers, and the plain protocol.
+      const isUnknown = ['unknown-type', 'plain-protocol'].includes(error.code);
+      if (isUnknown && timer === this.#timer) this.stop();
+    });
+  }
+}
