@@ -131,6 +131,29 @@ impl Metrics {
         values.into_iter().map(counter).collect()
     }
 
+    /// Registers a histogram; `name` is without prefix.
+    pub fn histogram(&self, name: &str, help: &str, bounds: &[f64]) -> Histogram {
+        let histogram = Histogram::new(bounds.iter().copied());
+        self.locked().register(name, help, histogram.clone());
+        histogram
+    }
+
+    /// Registers one histogram for each value of a label, in the order of the values.
+    pub fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        (label, values): (&'static str, &[&'static str]),
+        bounds: &'static [f64],
+    ) -> Vec<Histogram> {
+        let new = || Histogram::new(bounds.iter().copied());
+        let family =
+            Family::<[(&'static str, &'static str); 1], Histogram, _>::new_with_constructor(new);
+        self.locked().register(name, help, family.clone());
+        let histogram = |value: &&'static str| family.get_or_create(&[(label, *value)]).clone();
+        values.iter().map(histogram).collect()
+    }
+
     /// Registers a gauge; `name` is without prefix.
     pub fn gauge(&self, name: &str, help: &str) -> Gauge {
         let gauge = Gauge::default();

@@ -1,10 +1,11 @@
-//! Requests of `parlor.v1` clients that a room cannot answer itself, because they concern the store.
+//! Requests of `parlor.v1` clients that a room cannot answer itself, because they concern the store or the relay.
 
 use serde::Deserialize;
 
 use super::DropReason;
 use super::envelope_fields::EnvelopeFields;
 use super::moderation_request::ModerationRequest;
+use super::stats::{ReceivedStream, StatsData};
 use crate::secret::Secret;
 
 /// A request of a client. The caller of the room carries it out, and passes the answer to
@@ -24,6 +25,8 @@ pub enum ClientRequest {
     Token {
         token: Secret,
     },
+    /// Reports the reception of media.
+    Stats(Vec<ReceivedStream>),
 }
 
 /// The reason why a request was not carried out, for the `error` frame.
@@ -63,6 +66,7 @@ impl ClientRequest {
                 ClientRequest::DeleteChat { id }
             }),
             "token" => parse_data(fields, |TokenData { token }| ClientRequest::Token { token }),
+            "stats" => parse_stats(fields),
             _ => return moderation(word, fields),
         })
     }
@@ -74,6 +78,12 @@ fn moderation(
 ) -> Option<Result<ClientRequest, DropReason>> {
     let request = ModerationRequest::parse(word, fields)?;
     Some(request.map(ClientRequest::Moderate))
+}
+
+fn parse_stats(fields: &EnvelopeFields<'_, true>) -> Result<ClientRequest, DropReason> {
+    fields.target()?;
+    let data: StatsData = fields.data()?;
+    data.streams().map(ClientRequest::Stats)
 }
 
 /// Parses the `data` of a request without a target.

@@ -36,6 +36,7 @@ mod roster;
 pub(crate) mod rule;
 mod server_frame;
 mod session;
+mod stats;
 
 pub use chat::{ChatMessage, is_chat_message};
 pub use client_request::{ClientRequest, Rejection};
@@ -54,6 +55,7 @@ pub use profile::{Profile, Protocol, Role};
 pub use roster::{Entry, NodeId, Place, RemoteFrame, Request, Return, RosterEvent, StatedMember};
 pub use server_frame::{Greeting, Participants, ResumeNotice, SessionNotice};
 pub use session::{ResumeSecret, SavedFrames, Session};
+pub use stats::ReceivedStream;
 
 /// The reason why a message is dropped. It is counted. A plain client gets no answer, a `parlor.v1` client an `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,7 +80,7 @@ pub enum DropReason {
     BadData,
     /// A display name that is not allowed.
     BadName,
-    /// Too many changes of a participant's state.
+    /// Too many changes of a participant's state, or too many statistics.
     RateLimited,
 }
 
@@ -143,7 +145,10 @@ impl DropReason {
                 "A display name has 1 to 128 characters, something to see among them, and no control, direction or \
                  filler characters",
             ),
-            DropReason::RateLimited => ("rate-limited", "Too many changes: try again in a while"),
+            DropReason::RateLimited => (
+                "rate-limited",
+                "Too many frames of this `type`: try again in a while",
+            ),
         }
     }
 }

@@ -125,6 +125,11 @@ pub(super) enum ServerFrame<'a> {
     PathChanged {
         is_lost: bool,
     },
+    /// The quality of links of the room.
+    Quality {
+        /// A list of links, as JSON.
+        links: &'a str,
+    },
     /// The answer to the client's frame with this `id`.
     Ack {
         id: &'a str,
@@ -190,6 +195,9 @@ impl ServerFrame<'_> {
                     "path-restored"
                 };
                 format!(r#"{{"type":"{word}","roomId":{room},"data":{{}}}}"#)
+            }
+            ServerFrame::Quality { links } => {
+                format!(r#"{{"type":"quality","roomId":{room},"data":{{"links":{links}}}}}"#)
             }
             ServerFrame::Ack { id } => {
                 let id = quoted(id);

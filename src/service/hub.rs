@@ -18,6 +18,7 @@ use super::cluster::requests::Requests;
 use super::cluster::tunnel::Tunnels;
 use super::live_changes::LiveChanges;
 use super::outbox::Outbox;
+use super::quality::CallQuality;
 use super::role_changes::RoleChanges;
 use super::room_entry::{ConnectionInfo, Entrance, RoomEntry, limits, lock};
 use super::session_settings::SessionSettings;
@@ -65,6 +66,8 @@ pub struct Hub {
     pub(super) role_changes: RoleChanges,
     /// Chats and rooms that changed in the store.
     pub(super) live_changes: LiveChanges,
+    /// The measurements of the relay, and reports of clients for it.
+    pub(super) quality: CallQuality,
 }
 
 /// A connection's place in a room. Dropping it leaves the room.
@@ -103,6 +106,7 @@ impl Hub {
             sessions: SessionSettings::new(settings),
             role_changes: RoleChanges::default(),
             live_changes: LiveChanges::default(),
+            quality: CallQuality::new(metrics),
             buckets: Default::default(),
             hasher: RandomState::new(),
             stopped: AtomicBool::new(false),

@@ -100,6 +100,13 @@ impl RelayNodes {
         Some(rooms.get(room)?.address.clone())
     }
 
+    /// The node that relays a room, if it is another one, as far as this node knows.
+    pub(super) fn elsewhere(&self, room: &str) -> Option<NodeId> {
+        let rooms = self.rooms();
+        let node = &rooms.get(room)?.node;
+        (*node != self.link.id()).then(|| node.clone())
+    }
+
     /// The rooms whose placement must be repeated, each with the reason.
     pub(super) fn due(&self, ttl: Duration) -> Vec<(Arc<str>, Due)> {
         let soon = clock::now().mono + ttl / 4;

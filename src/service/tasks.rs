@@ -31,6 +31,7 @@ pub async fn run_background_tasks(
     tasks.spawn(relay_placement::follow(app.clone(), shutdown.clone()));
     tasks.spawn(live_updates::follow(app.clone(), shutdown.clone()));
     tasks.spawn(quality::follow_paths(app.clone(), shutdown.clone()));
+    tasks.spawn(quality::follow_links(app.clone(), shutdown.clone()));
     tasks.spawn(role_updates::follow(app.clone(), shutdown.clone()));
     tasks.spawn(external_changes::follow(app, revocations, shutdown));
     while tasks.join_next().await.is_some() {}

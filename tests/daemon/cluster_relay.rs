@@ -1,6 +1,7 @@
 //! The relay of a room that several nodes share.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use parlor::clock;
 use parlor::stun::Attribute;
@@ -10,7 +11,9 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::cluster::readiness;
 use crate::restart::in_place::ready;
 use crate::support::cluster::{Cluster, SHORT_LEASE, cluster_token, join};
+use crate::support::extended::Extended;
 use crate::support::http::Client;
+use crate::support::media::{Call, SSRC};
 use crate::support::redis::Server as Redis;
 use crate::support::socket::{self, Socket};
 use crate::support::{DEADLINE, Daemon, turn, wait_until};
@@ -36,8 +39,12 @@ fn nodes_of(cluster: &Cluster) -> [Daemon; 3] {
 }
 
 fn ice_servers(node: &Daemon, room: Option<&str>) -> Value {
+    ice_servers_of("alice", node, room)
+}
+
+fn ice_servers_of(user: &str, node: &Daemon, room: Option<&str>) -> Value {
     let query = room.map_or(String::new(), |room| format!("?room={room}"));
-    let caller = Client::new(node.http()).with_token(&cluster_token("alice"));
+    let caller = Client::new(node.http()).with_token(&cluster_token(user));
     caller.get(&format!("/api/ice-servers{query}")).ok()
 }
 
@@ -52,9 +59,13 @@ fn relay_of(node: &Daemon, room: Option<&str>) -> SocketAddr {
 
 /// A TURN client at a node, with alice's credential for a room.
 fn turn_client(node: &Daemon, names: &Daemon, room: Option<&str>) -> turn::Client {
-    let server = ice_servers(names, room)["iceServers"][1].clone();
+    turn_client_of("alice", node, names, room)
+}
+
+fn turn_client_of(user: &str, node: &Daemon, names: &Daemon, room: Option<&str>) -> turn::Client {
+    let server = ice_servers_of(user, names, room)["iceServers"][1].clone();
     let text = |key: &str| server[key].as_str().expect("a text").to_owned();
-    let mut client = turn::Client::udp(node.turn(), "alice", None);
+    let mut client = turn::Client::udp(node.turn(), user, None);
     client.minted.username = text("username");
     client.minted.credential = text("credential");
     client
@@ -279,4 +290,48 @@ fn the_participants_of_a_room_are_connected_on_any_node() {
         connected.sort_by_key(Value::to_string);
         assert_eq!(connected, ["alice", "bob"]);
     }
+}
+
+/// Reads on to a `quality` frame with a bad link of alice in this direction. Other frames are acknowledgements.
+fn reads_bad_link(alice: &mut Extended, direction: &str) -> bool {
+    loop {
+        let frame = alice.read();
+        if frame["type"] == "ack" {
+            return false;
+        }
+        let links = frame["data"]["links"].as_array().expect("links").iter();
+        let mut links = links.filter(|link| link["userId"] == "alice");
+        if links.any(|link| link["direction"] == direction && link["level"] == "bad") {
+            return true;
+        }
+    }
+}
+
+#[test]
+fn a_client_on_another_node_than_the_relay_reports_losses_and_learns_of_the_call() {
+    let cluster = Cluster::new(LEASE);
+    let [relay, other, _third] = nodes_of(&cluster);
+    for user in ["alice", "bob"] {
+        join(&other, LOBBY, user);
+    }
+    let mut alice = Extended::begin(other.http(), LOBBY, &cluster_token("alice"));
+    let relayed = |user| turn_client_of(user, &relay, &other, Some(LOBBY));
+    let call = Call::start(relayed("alice"), relayed("bob"));
+    call.lose_one_of(10);
+    assert!(reads_bad_link(&mut alice, "up"));
+    call.lose_one_of(0);
+    let is_reported = (0..60).any(|number| {
+        call.continue_for(Duration::from_millis(1100));
+        let lost = call.sent() / 4;
+        let stream = json!({"ssrc": SSRC + 1, "packets": 1, "lost": lost, "jitterMs": 3.5});
+        let data = json!({"received": [stream]});
+        let id = number.to_string();
+        alice.send_frame(
+            &json!({"type": "stats", "from": "", "roomId": "", "id": id, "data": data}),
+        );
+        reads_bad_link(&mut alice, "down")
+    });
+    assert!(is_reported, "no frame about the losses");
+    call.silence_first();
+    while alice.read()["type"] != "path-lost" {}
 }

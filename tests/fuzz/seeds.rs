@@ -377,6 +377,10 @@ fn frames() -> Vec<Seed> {
             r#"{"type":"seen","from":"alice","roomId":"lobby","data":{"seq":7},"id":"s"}"#,
         ),
         (
+            "stats",
+            r#"{"type":"stats","from":"alice","roomId":"lobby","id":"s1","data":{"received":[{"ssrc":123,"packets":4567,"lost":-1,"jitterMs":3.5}]}}"#,
+        ),
+        (
             "bad-id",
             r#"{"type":"offer","from":"alice","roomId":"lobby","id":7}"#,
         ),

@@ -1,4 +1,4 @@
-//! Requests of a `parlor.v1` connection that concern the store: they have the checks, limits and errors of the HTTP
+//! Requests of a `parlor.v1` connection that concern the store or the relay: those of the store have the checks, limits and errors of the HTTP
 //! API.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,6 +81,10 @@ impl Requester {
         let (state, room) = (&self.state, &*self.room);
         match request {
             ClientRequest::Token { token } => self.renew_token(token.expose(), pending).await?,
+            ClientRequest::Stats(streams) => {
+                let user = self.claims().sub;
+                state.app.record_reception(room, &user, &streams);
+            }
             ClientRequest::Chat { content } => {
                 let access = self.access().await?;
                 api::post_message(state, access, room, content).await?;

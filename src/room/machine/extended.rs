@@ -44,7 +44,7 @@ impl Room {
                 updated.map(|()| Outcome::Handled)
             }
             Ok(ClientFrame::Request(request)) => {
-                let begun = self.begin_request(connection, id.as_deref(), request);
+                let begun = self.begin_request(connection, id.as_deref(), request, now);
                 begun.map(|()| Outcome::Requested)
             }
             Err(reason) => Err(reason),

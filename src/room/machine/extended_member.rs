@@ -24,6 +24,8 @@ pub(super) struct Extended {
     /// The used budget of changes, and of names among them.
     pub updates: Gcra,
     pub names: Gcra,
+    /// The used budget of statistics.
+    pub stats: Gcra,
     /// Hashes of the last ids.
     ids: VecDeque<u64>,
     /// The request that has no answer yet.

@@ -50,6 +50,16 @@ impl Room {
         true
     }
 
+    /// Sends the quality of links, which are a list as JSON, to the members with a connection.
+    pub fn send_quality(&self, links: &str, effects: &mut Vec<Effect>) {
+        let frame = ServerFrame::Quality { links }.render(&self.id);
+        for (connection, member) in &self.members {
+            if member.extended.is_some() && !member.is_away() {
+                effects.push(deliver(*connection, &frame, None));
+            }
+        }
+    }
+
     fn send_to_extended(&self, frame: &Bytes, effects: &mut Vec<Effect>) {
         let members = self.members.iter();
         let extended = members.filter(|(_, member)| member.extended.is_some());

@@ -1,13 +1,21 @@
-//! Requests of members that concern the store: the room hands them out, and sends the answers.
+//! Requests of members that concern the store or the relay: the room hands them out, and sends the answers.
 //!
 //! A member has one request at a time. It belongs to the session and not to the connection: the answer to a request
 //! whose connection was lost reaches the next one, and a repetition of the request meanwhile is not a second request.
 
+use std::time::Duration;
+
 use super::extended_member::PendingRequest;
 use super::{Effect, Room, deliver};
+use crate::clock::Mono;
+use crate::rate::Limit;
 use crate::room::client_request::{ClientRequest, Rejection};
 use crate::room::server_frame::ServerFrame;
 use crate::room::{ConnectionId, DropReason};
+
+/// The statistics of a client, which sends them every two seconds.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+const STATS_BURST: u64 = 3;
 
 impl Room {
     /// Takes the request of a member after [`Outcome::Requested`](super::Outcome::Requested). Until
@@ -58,10 +66,17 @@ impl Room {
         connection: ConnectionId,
         id: Option<&str>,
         request: ClientRequest,
+        now: Mono,
     ) -> Result<(), DropReason> {
         let Some(extended) = self.extended_of(connection) else {
             return Ok(());
         };
+        if matches!(request, ClientRequest::Stats(_)) {
+            let limit = Limit::every(STATS_INTERVAL, STATS_BURST);
+            if !extended.stats.take(limit, now, 1) {
+                return Err(DropReason::RateLimited);
+            }
+        }
         if extended.request.is_some() {
             return Err(DropReason::RateLimited);
         }

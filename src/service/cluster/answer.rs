@@ -64,6 +64,12 @@ async fn answer(app: Arc<App>, revocations: Arc<Revocations>, request: Incoming)
         NodeRequest::PathChanges(hints) => {
             app.hub.send_path_hints(hints);
         }
+        NodeRequest::Reports(reports) => {
+            for report in &reports {
+                app.record_user_report(report);
+            }
+        }
+        NodeRequest::Quality { room, links } => app.hub.send_quality(&room, &links),
         NodeRequest::Count(change) => {
             let ended = timeout(REPLY_TIMEOUT, count(&app, &revocations, &change)).await;
             if let Ok(ended) = ended {

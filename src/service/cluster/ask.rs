@@ -86,6 +86,17 @@ impl App {
         }
     }
 
+    /// Sends a request to another node, which does not answer it.
+    pub(in crate::service) fn notify_node(&self, node: &NodeId, request: &NodeRequest) {
+        let Some(link) = self.hub.link() else {
+            return;
+        };
+        let json = serde_json::to_vec(request).unwrap_or_default();
+        if let Some(message) = message::request(UNANSWERED, &json) {
+            link.tell(node.clone(), message);
+        }
+    }
+
     /// Ends a session of another node. `None` if that has not answered.
     pub async fn end_session_of(&self, node: &str, session: ListedSession) -> Option<Ended> {
         let link = self.hub.link()?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::tunnel::TunnelRequest;
+use crate::service::quality::{LinkReport, UserReport};
 use crate::turn::Session;
 
 /// A node that does not answer for this long has not answered.
@@ -35,6 +36,13 @@ pub(in crate::service) enum NodeRequest {
     },
     /// Clients of this node's relay whose path was lost, or is back. Not answered.
     PathChanges(Vec<PathHint>),
+    /// The reception of clients whose rooms the receiver relays. Not answered.
+    Reports(Vec<UserReport>),
+    /// Links of a room that this node relays. Not answered.
+    Quality {
+        room: Box<str>,
+        links: Vec<LinkReport>,
+    },
 }
 
 /// The path of a user's media to the relay was lost, or is back.

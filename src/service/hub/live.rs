@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::room::{ChatMessage, Protocol};
-use crate::service::room_entry::RoomEntry;
+use crate::service::room_entry::{RoomEntry, lock};
 use crate::storage::{Message, Room, utc};
 
 impl Hub {
@@ -72,6 +72,22 @@ impl Hub {
             room.send_path_change(user, is_lost, effects)
         })
         .unwrap_or(false)
+    }
+
+    /// Whether any client of this node speaks `parlor.v1`.
+    pub(in crate::service) fn has_extended(&self) -> bool {
+        self.buckets.iter().any(|bucket| {
+            let bucket = lock(bucket);
+            bucket.values().any(|entry| lock(entry).room.has_extended())
+        })
+    }
+
+    /// Sends links, which are a list as JSON, to the `parlor.v1` clients of a room.
+    pub(in crate::service) fn send_links(&self, room: &str, links: &str) {
+        self.with_room(room, |entry| {
+            let RoomEntry { room, effects, .. } = entry;
+            room.send_quality(links, effects);
+        });
     }
 
     /// Sends a changed room, with its JSON, unless it was sent like this before.

@@ -55,3 +55,17 @@ fn a_lost_path_concerns_the_member_alone_and_only_while_it_is_connected() {
     room.set_away(alice, Mono(0), Mono(0) + Duration::from_secs(30));
     assert_eq!(send(&room, "alice", true), (true, Vec::new()));
 }
+
+#[test]
+fn the_quality_of_links_goes_to_connected_members_of_the_protocol() {
+    let mut room = Room::new("lobby", Limits::UNLIMITED);
+    let alice = enter(&mut room, "alice", true);
+    let bob = enter(&mut room, "bob", true);
+    enter(&mut room, "plain", false);
+    room.set_away(bob, Mono(0), Mono(0) + Duration::from_secs(30));
+    let mut effects = Vec::new();
+    room.send_quality(r#"[{"userId":"bob"}]"#, &mut effects);
+    let links = json!({"links": [{"userId": "bob"}]});
+    let frame = json!({"type": "quality", "roomId": "lobby", "data": links});
+    assert_eq!(delivered(effects), [(alice, frame)]);
+}

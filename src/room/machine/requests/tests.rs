@@ -147,3 +147,19 @@ fn the_answer_to_a_member_who_has_left_reaches_nobody() {
     assert!(fixture.answer(Ok(())).is_empty());
     assert!(!fixture.room.awaits_answer(fixture.alice));
 }
+
+#[test]
+fn statistics_beyond_three_at_once_are_rejected_and_are_no_request() {
+    let mut fixture = Fixture::new();
+    let stats = json!({"type": "stats", "from": "", "roomId": "", "data": {"received": []}});
+    for _ in 0..3 {
+        assert_eq!(fixture.send(&stats), (Outcome::Requested, Vec::new()));
+        let request = fixture.room.take_request(fixture.alice);
+        assert_eq!(request, Some(ClientRequest::Stats(Vec::new())));
+        assert!(fixture.answer(Ok(())).is_empty());
+    }
+    let (outcome, frames) = fixture.send(&stats);
+    assert_eq!(outcome, Outcome::Dropped(DropReason::RateLimited));
+    assert_eq!(frames[0]["data"]["code"], "rate-limited");
+    assert!(!fixture.room.awaits_answer(fixture.alice));
+}
