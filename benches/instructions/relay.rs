@@ -12,7 +12,8 @@ use parlor::secret::Secret;
 use parlor::stun::{Attribute, Class, IntegrityKey, Message, Method, Writer, decode_xor_address};
 use parlor::turn::{
     AddressState, AllocationId, Alternates, Config, Directory, Discovery, HEADROOM, Host,
-    HostAddress, Nonces, Output, Quotas, Route, Server, Settings, TAILROOM, Transport, Verdict,
+    HostAddress, Nonces, Output, Quotas, Route, Server, Settings, TAILROOM, Traffic, Transport,
+    Verdict,
 };
 
 use super::callgrind;
@@ -480,6 +481,7 @@ fn settings() -> Settings {
         allow_anonymous: true,
         end_at_expiry: false,
         quality: false,
+        traffic: Traffic::Any,
         unauthenticated: Arc::new(PerIpLimiter::new(
             Limit::per_second(1_000_000, 1_000_000),
             8192,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, QualityMode, RelayMode};
+use crate::config::{self, QualityMode, RelayMode, TrafficMode};
 use crate::credential::Credentials;
 use crate::rate::{Limit, PerIpLimiter};
-use crate::turn::{Alternates, Config, Directory, Discovery, Host, Quotas, Settings, ShardId};
+use crate::turn::{
+    Alternates, Config, Directory, Discovery, Host, Quotas, Settings, ShardId, Traffic,
+};
 
 use super::options::Options;
 use super::udp;
@@ -35,6 +37,11 @@ pub(super) fn settings(turn: &config::Turn, credentials: Credentials) -> Setting
         allow_anonymous: turn.allow_anonymous,
         end_at_expiry: turn.end_at_expiry,
         quality: turn.quality == QualityMode::On,
+        traffic: match turn.traffic {
+            TrafficMode::Any => Traffic::Any,
+            TrafficMode::Webrtc => Traffic::Webrtc,
+            TrafficMode::Rooms => Traffic::Rooms,
+        },
         unauthenticated: Arc::new(PerIpLimiter::new(
             Limit::per_second(rate, rate * UNAUTHENTICATED_BURST_SECONDS),
             UNAUTHENTICATED_LIMITERS,

@@ -19,6 +19,7 @@ use super::policy::is_tunnelled;
 use super::port_binding::BIND_TIMEOUT;
 use super::request::{Granted, Request};
 use super::reservation::Reservation;
+use super::traffic::Traffic;
 use super::{AllocationId, ErrorReason, Output, Permit, Route, Server, ShardId};
 
 /// Ended allocations that are remembered, for retransmissions of the Refresh that ended them.
@@ -239,7 +240,9 @@ impl Server {
             requested.next_family = None;
             requested.unavailable = Some((Family::of(address.ip()), ErrorReason::NoPort));
         }
-        let mut allocation = new_allocation(request, authenticated, owner, granted, permit);
+        let traffic = self.config.settings.traffic;
+        let mut allocation =
+            new_allocation(request, authenticated, owner, granted, permit, traffic);
         allocation.second_permit = second_permit;
         allocation.unavailable = requested.unavailable;
         let id = self.table.insert(allocation);
@@ -271,7 +274,8 @@ impl Server {
             even: None,
             next_family: None,
         };
-        let allocation = new_allocation(request, authenticated, owner, granted, permit);
+        let traffic = self.config.settings.traffic;
+        let allocation = new_allocation(request, authenticated, owner, granted, permit, traffic);
         let id = self.table.insert(allocation);
         self.output.push_back(Output::Adopt { socket, owner: id });
         self.on_bound(request.now, id, socket, pending);
@@ -379,7 +383,9 @@ fn new_allocation(
     owner: Owner,
     granted: u32,
     permit: Permit,
+    traffic: Traffic,
 ) -> Allocation {
+    let is_restricted = traffic.is_restricted(owner.room.as_deref());
     Allocation {
         route: *request.route,
         username: authenticated.username.into(),
@@ -402,6 +408,7 @@ fn new_allocation(
         bytes_up: 0,
         bytes_down: 0,
         monitor: None,
+        is_restricted,
         permit,
         second_permit: None,
     }

@@ -35,6 +35,8 @@ pub(super) struct Allocation {
     pub bytes_up: u64,
     /// Bytes of application data relayed to the client.
     pub bytes_down: u64,
+    /// Whether the allocation carries only what WebRTC sends.
+    pub is_restricted: bool,
     pub permit: Permit,
     /// Follows the media, from the first packet on; `None` if `turn.quality` is off.
     pub monitor: Option<Box<LinkMonitor>>,

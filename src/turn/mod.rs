@@ -79,6 +79,7 @@ mod sessions;
 mod settings;
 mod snapshot;
 mod stun_binding;
+mod traffic;
 mod types;
 
 #[cfg(test)]
@@ -99,6 +100,7 @@ pub use room_relays::{RoomRelay, RoomRelays};
 pub use server::Server;
 pub use settings::{Config, Settings};
 pub use snapshot::{IdMap, Snapshot};
+pub use traffic::Traffic;
 pub use types::{
     AllocationId, HEADROOM, Outcome, Output, PathChange, Route, Scope, Session, SessionPage,
     ShardId, TAILROOM, Transport, Verdict,

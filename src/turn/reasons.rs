@@ -108,6 +108,9 @@ pub enum DropReason {
     PeerPortDenied,
     #[error("no such relayed address")]
     NoRelay,
+    /// `turn.traffic` does not allow this application data.
+    #[error("traffic")]
+    Traffic,
     #[error("too large for a Data indication")]
     TooLarge,
     #[error("allocation bandwidth")]
@@ -193,7 +196,7 @@ impl ErrorReason {
 
 impl DropReason {
     /// All variants, in the order of their discriminants.
-    pub const ALL: [DropReason; 17] = [
+    pub const ALL: [DropReason; 18] = [
         DropReason::NotStun,
         DropReason::Malformed,
         DropReason::NotForServer,
@@ -205,6 +208,7 @@ impl DropReason {
         DropReason::PeerDenied,
         DropReason::PeerPortDenied,
         DropReason::NoRelay,
+        DropReason::Traffic,
         DropReason::TooLarge,
         DropReason::AllocationBandwidth,
         DropReason::UserBandwidth,

@@ -18,6 +18,10 @@ impl Server {
             || old.denied_peers != settings.denied_peers
             || old.denied_peer_ports != settings.denied_peer_ports;
         self.config.settings = settings;
+        for allocation in self.table.iter_mut() {
+            let traffic = self.config.settings.traffic;
+            allocation.is_restricted = traffic.is_restricted(allocation.room.as_deref());
+        }
         if !self.config.settings.quality {
             for allocation in self.table.iter_mut() {
                 allocation.monitor = None;

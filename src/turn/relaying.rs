@@ -16,6 +16,7 @@ use crate::stun::{
 use super::allocation::{Channel, RelayedAddress};
 use super::allocation_table::PeerLocation;
 use super::bandwidth::{Direction, spend};
+use super::traffic::is_webrtc;
 use super::{AllocationId, DropReason, Route, Server, Verdict};
 
 const ATTRIBUTE_HEADER: usize = 4;
@@ -166,6 +167,9 @@ impl Server {
         if !allocation.has_permission(peer.ip()) {
             return Verdict::Dropped(DropReason::NoPermission);
         }
+        if allocation.is_restricted && !is_webrtc(&buffer[payload.clone()]) {
+            return Verdict::Dropped(DropReason::Traffic);
+        }
         // A permission exists only with a relayed address of its family.
         let Some(&RelayedAddress {
             socket, relayed, ..
@@ -244,6 +248,9 @@ impl Server {
         };
         if !allocation.has_permission(peer.ip()) {
             return Verdict::Dropped(DropReason::NoPermission);
+        }
+        if allocation.is_restricted && !is_webrtc(&buffer[payload.clone()]) {
+            return Verdict::Dropped(DropReason::Traffic);
         }
         let channel = allocation.channel_to(peer).map(|c| c.number);
         if channel.is_none() && payload.len() > MAX_INDICATION_PAYLOAD {

@@ -8,7 +8,7 @@ use crate::credential::{Credentials, Revocations};
 use crate::net::PortRange;
 use crate::rate::{Limit, PerIpLimiter};
 
-use super::{Alternates, Directory, Discovery, Host, Nonces, Policy, Quotas, RoomRelays};
+use super::{Alternates, Directory, Discovery, Host, Nonces, Policy, Quotas, RoomRelays, Traffic};
 
 /// The configuration that a server is created with. Shards share what stands behind an `Arc`.
 #[derive(Clone)]
@@ -45,6 +45,8 @@ pub struct Settings {
     pub max_permissions: usize,
     /// Maximum number of channels of an allocation.
     pub max_channels: usize,
+    /// The application data that allocations carry.
+    pub traffic: Traffic,
     /// Whether the quality of links is measured, and dead paths are noticed.
     pub quality: bool,
     /// Bytes of one allocation, in each direction.

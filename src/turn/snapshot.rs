@@ -203,6 +203,7 @@ impl AllocationState {
         }
         let user: Box<str> = subject.account(route.client.ip()).into();
         let room = subject.room.map(Box::from);
+        let is_restricted = config.settings.traffic.is_restricted(subject.room);
         let mut relays = [None, None];
         for (index, address) in self.relays.iter().enumerate() {
             let socket = id_map.sockets.get(&address.socket).copied();
@@ -250,6 +251,7 @@ impl AllocationState {
             bytes_up: self.bytes_up,
             bytes_down: self.bytes_down,
             monitor: None,
+            is_restricted,
         })
     }
 }

@@ -254,10 +254,16 @@ pub(crate) fn connected(mut alice: Client, mut bob: Client) -> (Client, Client) 
 }
 
 pub(crate) fn both_hear_each_other(alice: &mut Client, bob: &mut Client, padded: bool) {
-    alice.send(&channel_data(0x4001, b"hello bob", padded));
-    assert_eq!(bob.receive(), channel_data(0x4002, b"hello bob", false));
-    bob.send(&channel_data(0x4002, b"hello alice", padded));
-    assert_eq!(alice.receive(), channel_data(0x4001, b"hello alice", false));
+    alice.send(&channel_data(0x4001, b"\x80 hello, bob!", padded));
+    assert_eq!(
+        bob.receive(),
+        channel_data(0x4002, b"\x80 hello, bob!", false)
+    );
+    bob.send(&channel_data(0x4002, b"\x80 hello, alice!", padded));
+    assert_eq!(
+        alice.receive(),
+        channel_data(0x4001, b"\x80 hello, alice!", false)
+    );
 }
 
 /// A ChannelData message, with the padding of streams if `padded`.

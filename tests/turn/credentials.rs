@@ -23,7 +23,8 @@ const USERS: [&str; 4] = [
 ];
 
 fn relay() -> Daemon {
-    let daemon = open_relay().start();
+    // coturn's client sends no media.
+    let daemon = open_relay().env("PARLOR_TURN__TRAFFIC", "any").start();
     daemon.cli_json(&["room", "create", "Daily", "--id", ROOM]);
     daemon
 }

@@ -28,6 +28,7 @@ mod shards;
 mod soak;
 mod streams;
 mod tls;
+mod traffic;
 mod turn_crate;
 mod unauthenticated;
 

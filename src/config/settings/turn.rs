@@ -185,6 +185,13 @@ settings! {
         /// later.
         end_at_expiry: bool = false, Live;
 
+        /// The data that the relay carries: `"any"`; `"webrtc"`, only what WebRTC sends (STUN, DTLS, RTP and RTCP);
+        /// or `"rooms"`, the same for credentials that are bound to a room, and any for others. The rest is
+        /// dropped and counted (`traffic`).
+        ///
+        /// See [What may be relayed](../inside/relay.md#what-may-be-relayed).
+        traffic: TrafficMode = TrafficMode::Rooms, Live;
+
         /// Whether the relay measures loss, jitter, round trips and silence of its clients, and notices when the
         /// path of a client dies in the middle of a call: `"on"` or `"off"`. It reads the headers of media
         /// packets, which are not encrypted.
@@ -199,6 +206,17 @@ settings! {
         /// The maximum number of TCP connections to TURN from one address, TLS included.
         max_streams_per_address: usize = 64, Live;
     }
+}
+
+/// The data that the relay carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrafficMode {
+    Any,
+    /// Only what WebRTC sends.
+    Webrtc,
+    /// Only what WebRTC sends, with a credential that is bound to a room.
+    Rooms,
 }
 
 /// Whether the relay measures the quality of calls.

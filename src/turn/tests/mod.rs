@@ -19,6 +19,7 @@ mod room_relays;
 mod shards;
 mod simulation;
 mod snapshot;
+mod traffic;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -130,6 +131,7 @@ fn settings() -> Settings {
         allow_anonymous: true,
         end_at_expiry: false,
         quality: true,
+        traffic: Traffic::Any,
         unauthenticated: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),
     }

@@ -13,8 +13,8 @@ use parlor::secret::Secret;
 use parlor::stun::{Attribute, ChannelData, Class, Message, Method, decode_xor_address};
 use parlor::turn::{
     AddressState, Alternates, Config, Directory, Discovery, ErrorReason, Host, HostAddress,
-    IcmpError, Nonces, Outcome, Quotas, Route, Scope, Server, Settings, ShardId, Transport,
-    Verdict,
+    IcmpError, Nonces, Outcome, Quotas, Route, Scope, Server, Settings, ShardId, Traffic,
+    Transport, Verdict,
 };
 
 use crate::input::Input;
@@ -649,6 +649,7 @@ fn settings(denied: bool, unauthenticated: Arc<PerIpLimiter>) -> Settings {
         allow_anonymous: true,
         end_at_expiry: false,
         quality: true,
+        traffic: Traffic::Rooms,
         unauthenticated,
         alternates: Alternates::default(),
     }
