@@ -28,6 +28,8 @@ mount -t tmpfs none /run/netns
 for host in router inside direct; do
     ip netns add $host
     ip -n $host link set lo up
+    # A link-local address that comes late ends the requests of a browser (ERR_NETWORK_CHANGED).
+    ip netns exec $host sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
 done
 ip link add wan type veth peer name eth0 netns router
 ip link add lan netns router type veth peer name eth0 netns inside
@@ -80,9 +82,15 @@ impl Host {
         command
     }
 
-    /// Forgets every connection that the NAT of this host knows: their next packets come from other ports.
-    pub(crate) fn rebinds(self) {
-        let flushed = self.command("conntrack").arg("-F").output();
+    /// Forgets the connections that the NAT of this host knows, or only the UDP flows: their next packets come from
+    /// other ports.
+    pub(crate) fn rebinds(self, only_udp: bool) {
+        let which: &[&str] = if only_udp {
+            &["-D", "-p", "udp"]
+        } else {
+            &["-F"]
+        };
+        let flushed = self.command("conntrack").args(which).output();
         let flushed = flushed.expect("conntrack runs");
         assert!(flushed.status.success(), "{flushed:?}");
     }

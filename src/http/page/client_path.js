@@ -33,7 +33,8 @@ export class PathWatch {
   #ticked = 0; // the time of the last tick
   #played; // the time of the last packet that was played
   #changes = []; // the times at which another packet was played
-  #silence; // the first report of the current silence, see #look()
+  #outage; // since when no media has come, and whether the signaling connection was cut since
+  #silence; // the first report since when nothing has come
   #hinted = -Infinity; // the time of the last hint
   #looking = false;
   #restarted = -Infinity;
@@ -63,7 +64,7 @@ export class PathWatch {
   /** The relay reports that nothing comes from us. */
   hint() {
     this.#hinted = performance.now();
-    this.#silence = undefined;
+    this.#forget();
   }
 
   /** The other side may stop sending, as after "mute": a silence means nothing until packets come again. */
@@ -76,13 +77,13 @@ export class PathWatch {
     const wasSuspended = now - this.#ticked > 3 * TICK;
     this.#ticked = now;
     if (this.#hasPlayed()) {
-      this.#silence = undefined;
+      this.#forget();
       this.#changes.push(now);
       this.#changes = this.#changes.filter((time) => now - time < PAUSES_OF + MAX_SILENCE);
       if (now - this.#restarted > STABLE_AFTER) this.#pause = RESTART_PAUSE;
       return;
     }
-    if (wasSuspended) this.#silence = undefined;
+    if (wasSuspended) this.#forget();
     const quiet = wasSuspended ? 0 : now - (this.#changes.at(-1) ?? now);
     const isHinted = now - this.#hinted < HINT_VALID;
     if (quiet >= LOOK_AFTER || this.#silence || isHinted) this.#look(quiet);
@@ -109,27 +110,40 @@ export class PathWatch {
   }
 
   #judge(report, quiet) {
-    if (!report.isRelayed || isAlive(this.#silence, report)) this.#silence = undefined;
+    if (!report.isRelayed || (this.#outage && report.received !== this.#outage.received)) this.#forget();
     if (!report.isRelayed) return;
-    this.#silence ??= { ...report, time: report.time - quiet, checked: undefined, unanswered: undefined };
-    const since = this.#silence;
-    const length = report.time - since.time;
-    if (performance.now() - this.#hinted < HINT_VALID) {
-      const sent = report.sent - since.sent;
-      if (length >= SILENCE_AFTER_HINT && sent >= SENT_AFTER_HINT) this.#restart();
-      return;
-    }
-    const limit = this.#limit;
-    if (limit === undefined) return;
-    if (report.requests > since.requests) since.unanswered ??= report.time;
-    if (length >= limit - CHECK_TIMEOUT) since.checked ??= this.#check(since);
-    const timeout = CHECK_TIMEOUT + 2 * report.roundTrip;
-    const isUnanswered = report.time - since.unanswered >= timeout;
-    if (length >= limit && (isUnanswered || since.isCut)) this.#restart();
+    const begins = !this.#outage;
+    this.#outage ??= { time: report.time - quiet, received: report.received, checked: undefined, isCut: false };
+    if (this.#silence && report.stun !== this.#silence.stun) this.#silence = undefined;
+    this.#silence ??= { ...report, time: report.time - (begins ? quiet : 0), unanswered: undefined };
+    if (this.#isDead(report, this.#outage, this.#silence)) this.#restart();
   }
 
-  async #check(since) {
-    since.isCut = (await this.#on.check(CHECK_TIMEOUT)) === false;
+  /** @param outage, silence  the time without media, and the time without media and answers */
+  #isDead(report, outage, silence) {
+    const length = report.time - silence.time;
+    if (performance.now() - this.#hinted < HINT_VALID) {
+      return length >= SILENCE_AFTER_HINT && report.sent - silence.sent >= SENT_AFTER_HINT;
+    }
+    const limit = this.#limit;
+    if (limit === undefined) return false;
+    if (report.requests > silence.requests) silence.unanswered ??= report.time;
+    const quiet = report.time - outage.time;
+    if (quiet >= limit - CHECK_TIMEOUT) outage.checked ??= this.#check(outage);
+    // A check of ICE from the new port of a rebound NAT is answered, but the media still goes to the old one.
+    if (outage.isCut) return quiet >= limit;
+    const timeout = CHECK_TIMEOUT + 2 * report.roundTrip;
+    return length >= limit && report.time - silence.unanswered >= timeout;
+  }
+
+  async #check(outage) {
+    outage.isCut = (await this.#on.check(CHECK_TIMEOUT)) === false;
+  }
+
+  /** Something has arrived: there is no silence. */
+  #forget() {
+    this.#silence = undefined;
+    this.#outage = undefined;
   }
 
   /** The silence that counts, in milliseconds; undefined: none, since too few packets came before. */
@@ -148,14 +162,11 @@ export class PathWatch {
     if (this.#restarted > 0) this.#pause = Math.min(this.#pause * 2, MAX_RESTART_PAUSE);
     this.#restarted = now;
     this.#hinted = -Infinity;
-    this.#silence = undefined;
+    this.#forget();
     this.#changes = [];
     this.#on.dead();
   }
 }
-
-/** Whether anything has arrived between two reports. */
-const isAlive = (since, report) => since && (report.received !== since.received || report.stun !== since.stun);
 
 /**
  * Returns what the statistics say about the selected pair:
