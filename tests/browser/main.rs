@@ -10,6 +10,7 @@ mod cluster;
 mod drain;
 mod hostile;
 mod kick;
+mod links;
 mod own_state;
 mod page;
 mod quality;

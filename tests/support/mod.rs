@@ -9,6 +9,7 @@ pub(crate) mod call;
 pub(crate) mod certificate;
 pub(crate) mod cluster;
 pub(crate) mod command;
+pub(crate) mod delayed_udp;
 pub(crate) mod extended;
 pub(crate) mod firefox;
 pub(crate) mod hosts;
