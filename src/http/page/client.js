@@ -165,10 +165,9 @@ export class Client {
     return this.#request('message', to, { data });
   }
 
-  /** Reports what was received, every two seconds: [{ ssrc, packets, lost, jitterMs }]. Fails as message() does. */
+  /** Reports what was received, every two seconds: [{ ssrc, packets, lost, jitterMs }]. It has no answer. */
   stats(received) {
-    if (this.protocol === 'plain') return rejected('plain-protocol', 'The server does not speak parlor.v1');
-    return this.#request('stats', undefined, { data: { received } });
+    if (this.protocol !== 'plain') this.#push('stats', undefined, { data: { received } });
   }
 
   /** Changes the own state: any of { muted, handRaised, displayName }. It is kept over reconnects. */

@@ -53,7 +53,7 @@ export class Quality {
   }
 }
 
-/** Sends `stats` frames, as long as the server knows them. */
+/** Sends `stats` frames. */
 export class Reports {
   #read;
   #send;
@@ -61,7 +61,7 @@ export class Reports {
 
   /**
    * @param on.read()           what was received by now (a promise)
-   * @param on.send(received)   sends it (a promise)
+   * @param on.send(received)   sends it
    */
   constructor({ read, send }) {
     this.#read = read;
@@ -78,13 +78,7 @@ export class Reports {
   }
 
   async #report() {
-    const timer = this.#timer;
     const received = await this.#read();
-    if (received.length === 0) return;
-    await this.#send(received).catch((error) => {
-      // Earlier servers, and the plain protocol.
-      const isUnknown = ['unknown-type', 'plain-protocol'].includes(error.code);
-      if (isUnknown && timer === this.#timer) this.stop();
-    });
+    if (received.length > 0) this.#send(received);
   }
 }
