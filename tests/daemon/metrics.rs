@@ -53,7 +53,12 @@ fn figures(text: &str) -> Figures {
         let Some((name, rest)) = line.split_once('{') else {
             continue;
         };
-        let name = name.strip_suffix("_bucket").unwrap_or(name);
+        // A histogram has three series.
+        let series = ["_bucket", "_sum", "_count"].into_iter();
+        let mut stems = series.filter_map(|suffix| name.strip_suffix(suffix));
+        let name = stems
+            .find(|stem| figures.contains_key(*stem))
+            .unwrap_or(name);
         let labels = rest.split_once('}').expect("labels").0;
         let names = labels.split(',').filter_map(|pair| pair.split_once('='));
         let names = names.map(|(label, _)| label.to_owned());
@@ -121,8 +126,11 @@ fn metric_names_follow_the_conventions_of_prometheus() {
         );
         assert!(name.starts_with("parlor_"), "{name}");
         assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
-        // Times are in the base unit.
-        assert!(kind != "histogram" || name.ends_with("_seconds"), "{name}");
+        // Times are in the base unit, and shares are ratios.
+        let has_unit = ["_seconds", "_ratio"]
+            .iter()
+            .any(|unit| name.ends_with(unit));
+        assert!(kind != "histogram" || has_unit, "{name}");
         for suffix in ["_bucket", "_sum", "_count", "_milliseconds", "_ms"] {
             assert!(!name.ends_with(suffix), "{name}");
         }

@@ -60,7 +60,7 @@ fn killing_a_session_ends_no_other() {
     let peer = back.allocated();
     assert_eq!(other.bind(0x4001, peer).code(), None);
     assert_eq!(back.bind(0x4001, relayed).code(), None);
-    let hello = channel_data(0x4001, b"hello", false);
+    let hello = channel_data(0x4001, b"\x80 hello, hello", false);
     other.send(&hello);
     assert_eq!(back.receive(), hello);
 }

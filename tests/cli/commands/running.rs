@@ -76,7 +76,7 @@ fn sessions_show_user_room_transport_start_and_bytes() {
     let mut bob = Guest::enters(&daemon, "lobby", "bob");
     assert_eq!(alice.relay.bind(0x4001, bob.relayed).code(), None);
     assert_eq!(bob.relay.bind(0x4001, alice.relayed).code(), None);
-    let hello = crate::support::turn::channel_data(0x4001, &[7; 1500], false);
+    let hello = crate::support::turn::channel_data(0x4001, &[0x80; 1500], false);
     alice.relay.send(&hello);
     assert_eq!(bob.relay.receive(), hello);
 
