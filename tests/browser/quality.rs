@@ -28,21 +28,20 @@ in_a_namespace! {
             format!("test.socket.dispatchEvent(new MessageEvent('message', {{ data: {frame:?} }}))")
         };
         let weak = json!([
-            {"userId": ids[0], "direction": "up", "lossPct": 4.0, "jitterMs": 4.0, "rttMs": 21},
-            {"userId": ids[1], "direction": "up", "lossPct": 0.0, "jitterMs": 90.0, "rttMs": 21},
+            {"userId": ids[0], "direction": "up", "level": "weak", "lossPct": 4.0},
+            {"userId": ids[1], "direction": "up", "level": "bad", "lossPct": null, "jitterMs": 90.0},
         ]);
         ada.ask(&arrives(weak));
         let shown = "[...document.querySelectorAll('[role=status].quality')].map((e) => e.textContent)";
         let words = ["Your upload is losing packets", "The connection of this person is weak"];
         assert_eq!(ada.ask(shown), json!(words));
-        let better = |loss: f64| json!([
-            {"userId": ids[0], "direction": "up", "lossPct": loss, "jitterMs": 4.0, "rttMs": 21},
-            {"userId": ids[1], "direction": "up", "lossPct": 0.0, "jitterMs": 3.0, "rttMs": 21},
+        let better = |own_level: &str| json!([
+            {"userId": ids[0], "direction": "up", "level": own_level, "lossPct": 1.2},
+            {"userId": ids[1], "direction": "up", "level": "good", "lossPct": 0.0},
         ]);
-        // Below the limit, and not by enough.
-        ada.ask(&arrives(better(2.0)));
+        ada.ask(&arrives(better("weak")));
         assert_eq!(ada.ask(shown), json!([words[0], ""]));
-        ada.ask(&arrives(better(1.0)));
+        ada.ask(&arrives(better("good")));
         assert_eq!(ada.ask(shown), json!(["", ""]));
         ada.has_seen_no_errors();
     }

@@ -1,15 +1,14 @@
 // The quality of the links of a call: what the server reports of them, and what the page reports to it.
 
-/** A link is weak from here on, and until it is well below. */
-const WEAK = { lossPct: 3, jitterMs: 60, rttMs: 600 };
-const RECOVERED = 0.5;
-/** The server reports a link whenever its values change: one without a report is no link any more. */
+/** A link that is not good may be so for its loss from here on: half of the server's limit. */
+const LOSES = 1;
+/** The server repeats links that are not good every ten seconds: one without a report is no link any more. */
 const VALID = 20_000;
 
 /** The interval of our reports. */
 const REPORT_INTERVAL = 2_000;
 
-/** Judges the `quality` frames of the server. */
+/** Remembers the `quality` frames of the server. */
 export class Quality {
   #links = new Map(); // by user and direction → { userId, direction, isWeak, loses, timer }
   #changed;
@@ -20,7 +19,7 @@ export class Quality {
   }
 
   take({ links }) {
-    for (const link of links) this.#judge(link);
+    for (const link of links) this.#remember(link);
   }
 
   /** The weak links of a participant: any of { up, down }, each with whether it loses packets. */
@@ -33,15 +32,11 @@ export class Quality {
     for (const key of [...this.#links.keys()]) this.#forget(key);
   }
 
-  #judge({ userId, direction, ...values }) {
+  #remember({ userId, direction, level, lossPct }) {
     const key = `${direction} ${userId}`;
-    const before = this.#links.get(key);
-    clearTimeout(before?.timer);
-    const factor = before?.isWeak ? RECOVERED : 1;
-    const exceeds = (value) => values[value] >= WEAK[value] * factor;
-    const isWeak = Object.keys(WEAK).some(exceeds);
+    clearTimeout(this.#links.get(key)?.timer);
     const timer = setTimeout(() => this.#forget(key), VALID);
-    this.#links.set(key, { userId, direction, isWeak, loses: exceeds('lossPct'), timer });
+    this.#links.set(key, { userId, direction, isWeak: level !== 'good', loses: lossPct >= LOSES, timer });
     this.#changed(userId);
   }
 
