@@ -5,6 +5,7 @@
 
 import { Limits } from './limits.js';
 import { Peer } from './peer.js';
+import { Spare } from './spare.js';
 
 /** A newcomer makes an offer to a participant who has not made one within this time. */
 const OFFER_TIMEOUT = 15_000;
@@ -22,6 +23,7 @@ export class Call {
   #peers = new Map();
   #expected = new Map();
   #limits;
+  #spare = new Spare();
   #on;
 
   /**
@@ -38,9 +40,14 @@ export class Call {
     this.#limits = new Limits(on.ignored);
   }
 
+  /** The user may have calls in a moment: gathers candidates for the first one. */
+  prepare(configuration) {
+    this.#spare.prepare(configuration);
+  }
+
   /** Starts without any peer. */
   start(me, configuration) {
-    this.stop();
+    this.#dropAll();
     this.#me = me;
     this.#configuration = configuration;
   }
@@ -63,6 +70,7 @@ export class Call {
 
   /** The relay is another one now, after configure(). */
   relayChanged() {
+    this.#spare.close();
     for (const peer of this.#peers.values()) peer.relayChanged();
   }
 
@@ -169,6 +177,11 @@ export class Call {
   }
 
   stop() {
+    this.#spare.close();
+    this.#dropAll();
+  }
+
+  #dropAll() {
     for (const id of [...this.#peers.keys(), ...this.#expected.keys()]) this.drop(id);
   }
 
@@ -179,7 +192,7 @@ export class Call {
   #peer(id, call) {
     const peer = new Peer({
       call,
-      configuration: this.#configuration,
+      pc: this.#spare.take() ?? new RTCPeerConnection(this.#configuration),
       voice: { ...this.#voice },
       polite: this.#polite(id),
       on: {

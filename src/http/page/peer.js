@@ -5,6 +5,7 @@
 // side ignores the crossing offer. The two ids decide which side is polite.
 
 import { PathWatch } from './client_path.js';
+import { ready } from './spare.js';
 
 /** A connection that takes longer has failed. */
 const CONNECT_TIMEOUT = 20_000;
@@ -30,6 +31,7 @@ export class Peer {
   #voice;
   #sender;
   #makingOffer = false;
+  #describing = 0; // descriptions that are about to be sent
   #ignoring = false;
   #work = Promise.resolve();
   #timer;
@@ -41,7 +43,7 @@ export class Peer {
   #watch;
 
   /**
-   * @param configuration      the result of GET /api/ice-servers
+   * @param pc                 the RTCPeerConnection, not used so far
    * @param voice              {track, stream} to send; a null track sends silence
    * @param polite             whether this side rolls its own offer back
    * @param on.send(type, data)   to the other side
@@ -51,12 +53,11 @@ export class Peer {
    * @param on.check(ms)       whether the server answers on the signaling connection (a promise)
    * @param on.isOpen()        whether the signaling connection is open
    */
-  constructor({ call, configuration, voice, polite, on }) {
+  constructor({ call, pc, voice, polite, on }) {
     this.call = call;
     this.#polite = polite;
     this.#voice = voice;
     this.#on = on;
-    const pc = new RTCPeerConnection(configuration);
     this.#pc = pc;
     pc.onnegotiationneeded = () => this.#offer();
     // An empty candidate marks the end of gathering and need not be sent.
@@ -169,7 +170,8 @@ export class Peer {
 
   /** Sets fresh credentials, which ICE uses from the next gathering on. */
   configure(configuration) {
-    this.#pc.setConfiguration(configuration);
+    const { iceCandidatePoolSize } = this.#pc.getConfiguration(); // which cannot change any more
+    this.#pc.setConfiguration({ ...configuration, iceCandidatePoolSize });
   }
 
   /** Why there is no connection: lost · refused · unreachable · no-relay · other. */
@@ -192,8 +194,7 @@ export class Peer {
   async #offer() {
     try {
       this.#makingOffer = true;
-      await this.#pc.setLocalDescription();
-      this.#on.send('offer', this.#pc.localDescription);
+      await this.#describe('offer');
     } catch (error) {
       this.#warn(error);
     } finally {
@@ -221,8 +222,23 @@ export class Peer {
     if (this.#ignoring) return;
     await pc.setRemoteDescription(description); // rolls back our own offer, if there is one
     await this.#sendAudio();
-    await pc.setLocalDescription();
-    this.#on.send('answer', pc.localDescription);
+    await this.#describe('answer');
+  }
+
+  /** Sets our own description and sends it, with the candidates that are there already. */
+  async #describe(type) {
+    this.#describing++;
+    try {
+      const isFirst = this.#pc.localDescription === null;
+      await this.#pc.setLocalDescription();
+      if (isFirst) await ready(this.#pc);
+      const { pendingLocalDescription, currentLocalDescription } = this.#pc;
+      const description = type === 'offer' ? pendingLocalDescription : currentLocalDescription;
+      // The other side's offer may have taken the place of ours meanwhile.
+      if (description && !this.#closed) this.#on.send(type, description);
+    } finally {
+      this.#describing--;
+    }
   }
 
   /** The other side's offer has made a transceiver that only receives: adds our audio to it. */
@@ -237,6 +253,7 @@ export class Peer {
 
   #found(candidate) {
     this.#gathered.add(candidate.type);
+    if (this.#describing > 0) return; // the description that is sent next contains it
     this.#on.send('ice-candidate', candidate.toJSON());
   }
 

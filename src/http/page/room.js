@@ -6,7 +6,7 @@
 //   peer.js       one peer connection       leaving.js  who may join again at once
 //   limits.js     limits for each sender    storage.js  values kept between visits
 //   microphone.js the user's microphone     client_path.js  dead relay paths
-//   quality.js    quality of the links
+//   quality.js    quality of the links      spare.js     candidates before the first call
 
 import * as api from './api.js';
 import { Call } from './call.js';
@@ -171,7 +171,8 @@ function joinFailed(error) {
 }
 
 async function joinRoom() {
-  const { room } = await join();
+  const { room, ice_servers: iceServers, ice_transport_policy: iceTransportPolicy } = await join();
+  call.prepare({ iceServers, iceTransportPolicy });
   remember({ ...session, inCall: true });
   here.clear();
   ui.enterRoom(room.name, session.id, session.name);
