@@ -90,6 +90,12 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
             JS,
             include_bytes!("page/microphone.js"),
         ),
+        File::new("/assets/codecs.js", JS, include_bytes!("page/codecs.js")),
+        File::new(
+            "/assets/redundancy.js",
+            JS,
+            include_bytes!("page/redundancy.js"),
+        ),
         File::new("/assets/spare.js", JS, include_bytes!("page/spare.js")),
         File::new("/assets/storage.js", JS, include_bytes!("page/storage.js")),
         File::new("/assets/sound.js", JS, include_bytes!("page/sound.js")),

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use parlor::clock;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::call::{Person, Via, prelude};
 use crate::support::delayed_udp;
 use crate::support::namespace::in_a_namespace;
-use crate::support::{Builder, Daemon};
+use crate::support::{Builder, DEADLINE, Daemon};
 use crate::{ADA, GRACE, OWN_ID, folder};
 
 /// The delay of each datagram between a client and the relay.
@@ -41,6 +42,15 @@ in_a_namespace! {
         let mut call = Call::start();
         call.run((0, "up"), 10, &limits);
         call.run((1, "down"), 10, &limits);
+        // Grace has lost packets of Ada both times, Ada none.
+        call.sends_redundant_audio(0);
+        let [ada, grace] = &mut call.people;
+        let codecs = (ada.ask(FIRST_CODECS), grace.ask(FIRST_CODECS));
+        assert_eq!(codecs, (json!(["opus"]), json!(["red"])));
+        for person in [ada, grace] {
+            assert_eq!(person.ask("test.connections.length"), 1);
+            person.has_seen_no_errors();
+        }
     }
 
     #[ignore = "tests/long/quality"]
@@ -105,15 +115,32 @@ impl Call {
         }
     }
 
+    /// Counts the packets of a person by their payload type until many have come: all must be `audio/red`.
+    fn sends_redundant_audio(&mut self, person: usize) {
+        let types = self.people[person].ask(PAYLOAD_TYPES);
+        let (client, turn) = (self.client(person).port(), self.daemon.turn().port());
+        nft("add chain inet loss codecs { type filter hook input priority 1; }");
+        for name in ["opus", "red"] {
+            // The second byte of RTP, behind the headers of UDP and of ChannelData.
+            let payload_type = format!("@th,104,8 & 0x7f == {}", types[name]);
+            nft(&format!(
+                "add counter inet loss {name}; add rule inet loss codecs udp sport {client} udp dport {turn} \
+                 {payload_type} counter name {name}"
+            ));
+        }
+        let start = clock::now().mono;
+        while packets("red") < 50 {
+            let counted = format!("{} red, {} opus", packets("red"), packets("opus"));
+            assert!(clock::now().mono.since(start) < DEADLINE, "{counted}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(packets("opus"), 0);
+    }
+
     /// Drops `percent` of the packets of a link for a time, and checks what the relay says of it.
     fn run(&mut self, link: Link, percent: u32, limits: &Limits) {
         let (person, direction) = link;
-        let client: SocketAddr = self.row(person)["client"]
-            .as_str()
-            .expect("an address")
-            .parse()
-            .expect("an address");
-        let (client, turn) = (client.port(), self.daemon.turn().port());
+        let (client, turn) = (self.client(person).port(), self.daemon.turn().port());
         let (from, to) = if direction == "up" {
             (client, turn)
         } else {
@@ -134,6 +161,13 @@ impl Call {
     /// Waits until both clients have reported twice, so that no report spans a change of the loss.
     fn settle(&self) {
         std::thread::sleep(Duration::from_millis(4_500));
+    }
+
+    /// The address from which a person's packets come to the relay.
+    fn client(&self, person: usize) -> SocketAddr {
+        let row = self.row(person);
+        let client = row["client"].as_str().expect("an address");
+        client.parse().expect("an address")
     }
 
     /// The row of a person's allocation that carries the call.
@@ -229,6 +263,17 @@ fn nft(commands: &str) {
     assert!(done.expect("nft runs").success(), "{commands}");
 }
 
+/// The packets that a named counter has counted.
+fn packets(counter: &str) -> u64 {
+    let listed = Command::new("nft")
+        .args(["-j", "list", "counter", "inet", "loss", counter])
+        .output();
+    let listed: Value = serde_json::from_slice(&listed.expect("nft runs").stdout).expect("JSON");
+    listed["nftables"][1]["counter"]["packets"]
+        .as_u64()
+        .expect("a count")
+}
+
 const STATS: &str = "test.open()[0].getStats().then((stats) => {
     const { packetsReceived, packetsLost } = [...stats.values()].find(({ type }) => type === 'inbound-rtp');
     return { received: packetsReceived, lost: packetsLost };
@@ -238,4 +283,15 @@ const STATS: &str = "test.open()[0].getStats().then((stats) => {
 const ROUND_TRIP: &str = "test.open()[0].getStats().then((stats) => {
     const pairs = [...stats.values()].filter(({ type, nominated }) => type === 'candidate-pair' && nominated);
     return 1000 * pairs.sort((a, b) => b.bytesSent - a.bytesSent)[0].currentRoundTripTime;
+})";
+
+/// The payload types of the codecs in our last description.
+const PAYLOAD_TYPES: &str = "Object.fromEntries(['opus', 'red'].map((name) =>
+    [name, Number(new RegExp(`^a=rtpmap:(\\\\d+) ${name}/`, 'm').exec(test.open()[0].localDescription.sdp)[1])]))";
+
+/// The codec that each offer of this person prefers.
+const FIRST_CODECS: &str =
+    "test.sent.filter(({ type }) => type === 'offer').map(({ data: { sdp } }) => {
+    const [, first] = /^m=audio \\S+ \\S+ (\\d+)/m.exec(sdp);
+    return new RegExp(`^a=rtpmap:${first} (\\\\w+)/`, 'm').exec(sdp)[1];
 })";

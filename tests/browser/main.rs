@@ -16,6 +16,7 @@ mod own_state;
 mod page;
 mod quality;
 mod rebinding;
+mod redundancy;
 #[path = "../support/mod.rs"]
 mod support;
 

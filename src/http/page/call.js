@@ -79,7 +79,7 @@ export class Call {
     for (const peer of this.#peers.values()) peer.pathLost();
   }
 
-  /** What was received from all participants, see peer.js. */
+  /** What was received from all participants, see peer.js; each connection may ask for redundant audio for it. */
   async received() {
     const all = await Promise.all([...this.#peers.values()].map((peer) => peer.received()));
     return all.flat().slice(0, MAX_RECEIVED);

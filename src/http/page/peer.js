@@ -5,6 +5,8 @@
 // side ignores the crossing offer. The two ids decide which side is polite.
 
 import { PathWatch } from './client_path.js';
+import { canBeRedundant, prefer } from './codecs.js';
+import { Redundancy } from './redundancy.js';
 import { ready } from './spare.js';
 
 /** A connection that takes longer has failed. */
@@ -29,7 +31,7 @@ export class Peer {
   #polite;
   #on;
   #voice;
-  #sender;
+  #transceiver; // the only one
   #makingOffer = false;
   #describing = 0; // descriptions that are about to be sent
   #ignoring = false;
@@ -41,6 +43,8 @@ export class Peer {
   #refused = false;
   #wasConnected = false;
   #watch;
+  #redundancy = new Redundancy();
+  #isDue = false; // whether our next description differs from the last one
 
   /**
    * @param pc                 the RTCPeerConnection, not used so far
@@ -74,8 +78,8 @@ export class Peer {
     // One transceiver for both directions, even without a microphone: a track that comes later
     // needs no new negotiation.
     const { track, stream } = this.#voice;
-    const transceiver = this.#pc.addTransceiver(track ?? 'audio', { direction: 'sendrecv', streams: [stream] });
-    this.#sender = transceiver.sender;
+    this.#transceiver = this.#pc.addTransceiver(track ?? 'audio', { direction: 'sendrecv', streams: [stream] });
+    prefer(this.#transceiver, this.#redundancy.isOn);
   }
 
   /** Whether our own offer is out and unanswered. */
@@ -117,13 +121,35 @@ export class Peer {
     this.#watch.hint();
   }
 
-  /** What the other side's audio has been like: [{ ssrc, packets, lost, jitterMs }]. */
+  /**
+   * What the other side's audio has been like: [{ ssrc, packets, lost, jitterMs }]. Asks for redundant audio while
+   * packets are lost.
+   */
   async received() {
     const stats = [...(await this.#pc.getStats()).values()].filter(({ type }) => type === 'inbound-rtp');
-    return stats.map(({ ssrc, packetsReceived: packets, packetsLost, jitter }) => {
+    const received = stats.map(({ ssrc, packetsReceived: packets, packetsLost, jitter }) => {
       // Duplicates make the loss negative.
       return { ssrc, packets, lost: Math.max(0, packetsLost), jitterMs: Math.round(jitter * 1000) };
     });
+    this.#adapt(received);
+    return received;
+  }
+
+  #adapt(received) {
+    if (!canBeRedundant(this.#pc.remoteDescription)) return;
+    const sum = (key) => received.reduce((total, one) => total + one[key], 0);
+    if (this.#redundancy.take({ packets: sum('packets'), lost: sum('lost') }, performance.now())) {
+      prefer(this.#transceiver, this.#redundancy.isOn);
+      this.#isDue = true;
+    }
+    this.#renegotiate();
+  }
+
+  /** Makes an offer if our next description differs. With any other offer or answer, that goes along. */
+  #renegotiate() {
+    const isFree = this.state === 'connected' && this.#pc.signalingState === 'stable' && !this.#makingOffer;
+    // A frontend that names no calls may begin another one at each offer; a lost session may have ended the call.
+    if (this.#isDue && isFree && this.named && !this.kept && this.#on.isOpen()) this.#offer();
   }
 
   /** The other side may stop sending. */
@@ -165,7 +191,7 @@ export class Peer {
   /** Sends another track (or null) from now on. */
   setTrack(track) {
     this.#voice.track = track;
-    return this.#sender?.replaceTrack(track);
+    return this.#transceiver?.sender.replaceTrack(track);
   }
 
   /** Sets fresh credentials, which ICE uses from the next gathering on. */
@@ -230,6 +256,7 @@ export class Peer {
     this.#describing++;
     try {
       const isFirst = this.#pc.localDescription === null;
+      this.#isDue = false;
       await this.#pc.setLocalDescription();
       if (isFirst) await ready(this.#pc);
       const { pendingLocalDescription, currentLocalDescription } = this.#pc;
@@ -247,8 +274,9 @@ export class Peer {
     if (!transceiver) return;
     transceiver.direction = 'sendrecv';
     transceiver.sender.setStreams?.(this.#voice.stream);
-    this.#sender = transceiver.sender;
-    await this.#sender.replaceTrack(this.#voice.track);
+    if (transceiver !== this.#transceiver) prefer(transceiver, this.#redundancy.isOn);
+    this.#transceiver = transceiver;
+    await transceiver.sender.replaceTrack(this.#voice.track);
   }
 
   #found(candidate) {

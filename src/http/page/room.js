@@ -7,6 +7,7 @@
 //   limits.js     limits for each sender    storage.js  values kept between visits
 //   microphone.js the user's microphone     client_path.js  dead relay paths
 //   quality.js    quality of the links      spare.js     candidates before the first call
+//   codecs.js     codecs in descriptions    redundancy.js   when to ask for redundant audio
 
 import * as api from './api.js';
 import { Call } from './call.js';
