@@ -19,6 +19,7 @@ mod rebinding;
 mod redundancy;
 #[path = "../support/mod.rs"]
 mod support;
+mod traffic;
 
 use std::path::Path;
 

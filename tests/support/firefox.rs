@@ -30,9 +30,20 @@ impl Firefox {
     /// Starts Firefox with a profile inside `folder` and opens `url`. `prelude` runs before any
     /// script of the page.
     pub(crate) fn open(url: &str, prelude: &str, folder: &Path) -> Firefox {
+        Firefox::open_with(&[], url, prelude, folder)
+    }
+
+    /// Starts Firefox with more preferences: names, and values as in `user.js`.
+    pub(crate) fn open_with(
+        more: &[(&str, &str)],
+        url: &str,
+        prelude: &str,
+        folder: &Path,
+    ) -> Firefox {
         let profile = folder.join("firefox");
         std::fs::create_dir_all(&profile).expect("a folder for the profile");
-        std::fs::write(profile.join("user.js"), preferences()).expect("the preferences");
+        let preferences = preferences(PREFERENCES) + &preferences(more);
+        std::fs::write(profile.join("user.js"), preferences).expect("the preferences");
         let mut process = Command::new(find_firefox())
             .args(["--headless", "--no-remote", "--remote-debugging-port", "0"])
             .arg("--profile")
@@ -171,9 +182,8 @@ const HEARD: &str = r"async () => {
   return (crossings / 2) * (48000 / samples.length);
 }";
 
-fn preferences() -> String {
-    PREFERENCES
-        .iter()
+fn preferences(list: &[(&str, &str)]) -> String {
+    list.iter()
         .map(|(name, value)| format!("user_pref(\"{name}\", {value});\n"))
         .collect()
 }
