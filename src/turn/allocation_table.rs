@@ -194,6 +194,7 @@ impl AllocationTable {
     }
 
     /// Returns the location of a peer's address. A correct `hint` spares the look-up.
+    #[inline(always)]
     pub(super) fn locate(
         &mut self,
         address: SocketAddr,
@@ -205,8 +206,7 @@ impl AllocationTable {
             return PeerLocation::Local(id);
         }
         if self.epoch != self.directory.epoch() {
-            self.epoch = self.directory.epoch();
-            self.relay_ips = self.directory.relay_ips();
+            self.renew_relay_ips();
         }
         let mut ips = self.relay_ips.iter();
         let Some((_, ports)) = ips.find(|(ip, _)| *ip == address.ip()) else {
@@ -223,6 +223,13 @@ impl AllocationTable {
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn renew_relay_ips(&mut self) {
+        self.epoch = self.directory.epoch();
+        self.relay_ips = self.directory.relay_ips();
+    }
+
     fn has_relayed(&mut self, id: AllocationId, address: SocketAddr) -> bool {
         let allocation = self.get(id);
         let bound = allocation.and_then(|a| a.relay_to(address.ip()));
@@ -230,6 +237,7 @@ impl AllocationTable {
     }
 
     /// Returns the allocation of this shard with this relayed address.
+    #[inline(always)]
     pub(super) fn find_by_relayed(&self, address: SocketAddr) -> Option<AllocationId> {
         self.id(*self.by_relayed.get(&address)?)
     }

@@ -11,38 +11,39 @@ use super::quality::{LinkMonitor, PathEvent};
 use super::{AllocationId, Output, PathChange, Server, StreamReport};
 
 impl Allocation {
-    /// Records application data for the client. Not inlined, so that it costs nothing where quality
-    /// is not measured.
-    #[inline(never)]
-    pub(super) fn monitor_to_client(&mut self, packet: &[u8], now: Mono) {
-        if let Some(monitor) = &mut self.monitor
-            && monitor.record_to_client(packet, now)
-        {
-            return;
-        }
-        self.monitor_any_to_client(packet, now);
+    /// Records application data for the client. Returns false, and records nothing, if
+    /// [`Allocation::monitor_any_to_client`] has to be called.
+    #[inline(always)]
+    pub(super) fn monitor_to_client(&mut self, packet: &[u8], now: Mono) -> bool {
+        let monitor = self.monitor.as_mut();
+        monitor.is_some_and(|monitor| monitor.record_to_client(packet, now))
     }
 
-    /// Records application data from the client. Returns a change of its path that has to be handled.
-    /// Not inlined, as above.
-    #[inline(never)]
-    pub(super) fn monitor_from_client(&mut self, packet: &[u8], now: Mono) -> Option<PathEvent> {
-        if let Some(monitor) = &mut self.monitor
-            && monitor.record_from_client(packet, now)
-        {
-            return None;
-        }
-        self.monitor_any_from_client(packet, now)
+    /// Records application data from the client. Returns false, and records nothing, if
+    /// [`Allocation::monitor_any_from_client`] has to be called.
+    #[inline(always)]
+    pub(super) fn monitor_from_client(&mut self, packet: &[u8], now: Mono) -> bool {
+        let monitor = self.monitor.as_mut();
+        monitor.is_some_and(|monitor| monitor.record_from_client(packet, now))
     }
 
+    /// Records any application data for the client.
+    #[cold]
     #[inline(never)]
-    fn monitor_any_to_client(&mut self, packet: &[u8], now: Mono) {
+    pub(super) fn monitor_any_to_client(&mut self, packet: &[u8], now: Mono) {
         let bytes = self.bytes_down;
         self.monitor(now).record_any_to_client(packet, now, bytes);
     }
 
+    /// Records any application data from the client. Returns a change of its path that has to be
+    /// handled.
+    #[cold]
     #[inline(never)]
-    fn monitor_any_from_client(&mut self, packet: &[u8], now: Mono) -> Option<PathEvent> {
+    pub(super) fn monitor_any_from_client(
+        &mut self,
+        packet: &[u8],
+        now: Mono,
+    ) -> Option<PathEvent> {
         let bytes = self.bytes_up;
         self.monitor(now).record_any_from_client(packet, now, bytes)
     }

@@ -99,7 +99,7 @@ impl Server {
             dont_fragment: false,
             channel: Some((number, target)),
         };
-        self.relay_to_peer(now, id, send, buffer, payload)
+        self.relay_to_peer(now, id, &send, buffer, payload)
     }
 
     /// Relays application data that a client sent in a Send indication.
@@ -120,7 +120,7 @@ impl Server {
             dont_fragment: indication.dont_fragment,
             channel: None,
         };
-        self.relay_to_peer(now, id, send, buffer, payload)
+        self.relay_to_peer(now, id, &send, buffer, payload)
     }
 
     /// Redirects ChannelData of a client without an allocation in this shard, and otherwise searches the
@@ -147,11 +147,30 @@ impl Server {
 
     /// Relays data to a peer: directly to another client of this relay (the hairpin), otherwise
     /// through the relay socket if the policy permits the peer.
+    #[inline(always)]
     fn relay_to_peer(
         &mut self,
         now: Now,
         id: AllocationId,
-        send: SendTarget,
+        send: &SendTarget,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Verdict {
+        if self.config.settings.quality {
+            self.deliver_to_peer::<true>(now, id, send, buffer, payload)
+        } else {
+            self.deliver_to_peer::<false>(now, id, send, buffer, payload)
+        }
+    }
+
+    /// See [`Server::relay_to_peer`]. There is one function that measures the quality of links, and one
+    /// that has no instruction for it.
+    #[inline(never)]
+    fn deliver_to_peer<const MEASURES: bool>(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        send: &SendTarget,
         buffer: &mut [u8],
         payload: Range<usize>,
     ) -> Verdict {
@@ -159,10 +178,9 @@ impl Server {
         let Some(allocation) = self.table.get(id) else {
             return Verdict::Dropped(DropReason::NoAllocation);
         };
-        if self.config.settings.quality
-            && let Some(event) = allocation.monitor_from_client(&buffer[payload.clone()], now.mono)
-        {
-            self.path_events.push((id, event));
+        if MEASURES && !allocation.monitor_from_client(&buffer[payload.clone()], now.mono) {
+            let event = allocation.monitor_any_from_client(&buffer[payload.clone()], now.mono);
+            self.path_events.extend(event.map(|event| (id, event)));
         }
         if !allocation.has_permission(peer.ip()) {
             return Verdict::Dropped(DropReason::NoPermission);
@@ -193,7 +211,7 @@ impl Server {
         let verdict = match self.table.locate(peer, hint) {
             PeerLocation::Local(target) => {
                 self.remember_target(id, send, target);
-                self.relay_to_client(now, target, relayed, buffer, payload)
+                self.deliver_to_client::<MEASURES>(now, target, relayed, buffer, payload)
             }
             PeerLocation::OtherShard(shard) => Verdict::ToShard {
                 shard,
@@ -221,7 +239,7 @@ impl Server {
 
     /// Stores the allocation that has the peer's address as a hint for the next packet of the
     /// channel.
-    fn remember_target(&mut self, id: AllocationId, send: SendTarget, target: AllocationId) {
+    fn remember_target(&mut self, id: AllocationId, send: &SendTarget, target: AllocationId) {
         let Some((number, known)) = send.channel else {
             return;
         };
@@ -235,7 +253,24 @@ impl Server {
     /// Relays data from `peer` to the client of the allocation `id`: as ChannelData if a channel is
     /// bound, otherwise as Data indication (RFC 8656 sections 11.3 and 12.7). The header is written
     /// before the payload.
+    #[inline(always)]
     pub(super) fn relay_to_client(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        peer: SocketAddr,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Verdict {
+        if self.config.settings.quality {
+            self.deliver_to_client::<true>(now, id, peer, buffer, payload)
+        } else {
+            self.deliver_to_client::<false>(now, id, peer, buffer, payload)
+        }
+    }
+
+    /// See [`Server::relay_to_client`], and [`Server::deliver_to_peer`] for `MEASURES`.
+    fn deliver_to_client<const MEASURES: bool>(
         &mut self,
         now: Now,
         id: AllocationId,
@@ -268,8 +303,8 @@ impl Server {
             return Verdict::Dropped(reason);
         }
         allocation.bytes_down += payload.len() as u64;
-        if self.config.settings.quality {
-            allocation.monitor_to_client(&buffer[payload.clone()], now.mono);
+        if MEASURES && !allocation.monitor_to_client(&buffer[payload.clone()], now.mono) {
+            allocation.monitor_any_to_client(&buffer[payload.clone()], now.mono);
         }
         let route = allocation.route;
         let range = if let Some(number) = channel {

@@ -60,6 +60,7 @@ impl Timing {
     }
 
     /// Adds a packet, if it is to be sampled. Returns true.
+    #[inline(never)]
     pub(super) fn record(&mut self, sequence: u16, timestamp: u32, arrival: Mono) -> bool {
         if !Timing::is_sampled(sequence) {
             return true;

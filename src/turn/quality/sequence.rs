@@ -77,9 +77,13 @@ impl Sequence {
         }
     }
 
+    /// Returns the highest sequence number.
+    pub(super) fn highest(&self) -> u16 {
+        self.highest as u16
+    }
+
     /// Returns whether this packet is the next in order.
-    #[inline(always)]
-    pub(super) fn is_next(&self, sequence: u16) -> bool {
+    fn is_next(&self, sequence: u16) -> bool {
         sequence == (self.highest as u16).wrapping_add(1)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::Mono;
 
 use super::clock_rate::Timing;
-use super::rtp::RtpHeader;
+use super::rtp::{HEADER, Order, RtpHeader};
 use super::sequence::{Counts, Sequence};
 use super::values::{Loss, WINDOW};
 
@@ -34,6 +34,8 @@ pub(super) struct Streams {
 #[derive(Debug)]
 struct Stream {
     ssrc: u32,
+    /// That of the next packet in order.
+    next: Order,
     sequence: Sequence,
     timing: Timing,
     /// The counts at the starts of the window.
@@ -64,24 +66,27 @@ impl Streams {
         now: Mono,
         longest_gap_ns: u64,
     ) -> bool {
-        let Some(header) = RtpHeader::parse(packet) else {
+        let Some(header) = packet.first_chunk::<HEADER>() else {
             return false;
         };
         let Some(stream) = self.streams.get_mut(self.last) else {
             return false;
         };
         let gap_ns = now.0.wrapping_sub(self.last_media.0);
-        if stream.ssrc != header.ssrc
-            || !stream.sequence.is_next(header.sequence)
+        let header = RtpHeader::read(header);
+        if header.order != stream.next
+            || header.ssrc != stream.ssrc
             || now >= self.renew_at
             || gap_ns > longest_gap_ns
         {
             return false;
         }
         self.last_media = now;
+        stream.next = header.order.next();
         stream.sequence.record_next();
-        if MEASURES_JITTER && Timing::is_sampled(header.sequence) {
-            return stream.timing.record(header.sequence, header.timestamp, now);
+        let sequence = header.sequence();
+        if MEASURES_JITTER && Timing::is_sampled(sequence) {
+            return stream.timing.record(sequence, header.timestamp, now);
         }
         true
     }
@@ -101,8 +106,11 @@ impl Streams {
                 self.last = known;
                 let stream = &mut self.streams[known];
                 let pause = Duration::from_nanos(gap_ns);
-                stream.sequence.record_any(header.sequence, pause);
-                stream.timing.record(header.sequence, header.timestamp, now);
+                stream.sequence.record_any(header.sequence(), pause);
+                stream.next = header.order_after(stream.sequence.highest());
+                stream
+                    .timing
+                    .record(header.sequence(), header.timestamp, now);
             }
             None => self.add(Stream::new(header, now)),
         }
@@ -193,8 +201,9 @@ impl Stream {
     fn new(header: RtpHeader, now: Mono) -> Stream {
         Stream {
             ssrc: header.ssrc,
-            sequence: Sequence::new(header.sequence),
-            timing: Timing::new(header.sequence, header.timestamp, now),
+            next: header.order_after(header.sequence()),
+            sequence: Sequence::new(header.sequence()),
+            timing: Timing::new(header.sequence(), header.timestamp, now),
             earlier: [Counts::default(); 2],
         }
     }
