@@ -8,6 +8,7 @@ mod client_moderation;
 mod client_session;
 mod cluster;
 mod drain;
+mod dtx;
 mod early_candidates;
 mod hostile;
 mod kick;

@@ -20,6 +20,7 @@ export class Call {
   #me;
   #configuration;
   #voice = { track: null, stream: new MediaStream() };
+  #dtx = false;
   #peers = new Map();
   #expected = new Map();
   #limits;
@@ -94,6 +95,12 @@ export class Call {
   async setTrack(track) {
     this.#voice.track = track;
     await Promise.all([...this.#peers.values()].map((peer) => peer.setTrack(track)));
+  }
+
+  /** Sets whether all sides send little in silence. */
+  setDtx(dtx) {
+    this.#dtx = dtx;
+    for (const peer of this.#peers.values()) peer.setDtx(dtx);
   }
 
   /**
@@ -194,6 +201,7 @@ export class Call {
       call,
       pc: this.#spare.take() ?? new RTCPeerConnection(this.#configuration),
       voice: { ...this.#voice },
+      dtx: this.#dtx,
       polite: this.#polite(id),
       on: {
         send: (type, data) => this.#on.send(type, id, { call, data, again: (type === 'offer' && peer.again) || undefined }),

@@ -20,3 +20,13 @@ export function prefer(transceiver, redundant) {
 
 /** Whether the sides of a connection can send redundant audio. */
 export const canBeRedundant = (description) => knowsRed() && /^a=rtpmap:\d+ red\/48000/im.test(description?.sdp ?? '');
+
+/** Returns an SDP that asks for discontinuous transmission (`usedtx`, RFC 7587 §3.1.3): Opus sends little in silence. */
+export function withDtx(sdp) {
+  const type = /^a=rtpmap:(\d+) opus\/48000/im.exec(sdp)?.[1];
+  if (type === undefined) return sdp;
+  const parameters = new RegExp(`^a=fmtp:${type} .*$`, 'm');
+  if (!parameters.test(sdp)) return sdp.replace(new RegExp(`^a=rtpmap:${type} .*$`, 'm'), `$&\r\na=fmtp:${type} usedtx=1`);
+  const set = (line) => (/usedtx=/.test(line) ? line.replace(/usedtx=\d/, 'usedtx=1') : `${line};usedtx=1`);
+  return sdp.replace(parameters, set);
+}

@@ -5,7 +5,7 @@
 // side ignores the crossing offer. The two ids decide which side is polite.
 
 import { PathWatch } from './client_path.js';
-import { canBeRedundant, prefer } from './codecs.js';
+import { canBeRedundant, prefer, withDtx } from './codecs.js';
 import { Redundancy } from './redundancy.js';
 import { ready } from './spare.js';
 
@@ -31,6 +31,7 @@ export class Peer {
   #polite;
   #on;
   #voice;
+  #dtx;
   #transceiver; // the only one
   #makingOffer = false;
   #describing = 0; // descriptions that are about to be sent
@@ -49,6 +50,7 @@ export class Peer {
   /**
    * @param pc                 the RTCPeerConnection, not used so far
    * @param voice              {track, stream} to send; a null track sends silence
+   * @param dtx                whether both sides send little in silence
    * @param polite             whether this side rolls its own offer back
    * @param on.send(type, data)   to the other side
    * @param on.track(track)    the other side's audio
@@ -57,10 +59,11 @@ export class Peer {
    * @param on.check(ms)       whether the server answers on the signaling connection (a promise)
    * @param on.isOpen()        whether the signaling connection is open
    */
-  constructor({ call, pc, voice, polite, on }) {
+  constructor({ call, pc, voice, dtx, polite, on }) {
     this.call = call;
     this.#polite = polite;
     this.#voice = voice;
+    this.#dtx = dtx;
     this.#on = on;
     this.#pc = pc;
     pc.onnegotiationneeded = () => this.#offer();
@@ -132,6 +135,7 @@ export class Peer {
       return { ssrc, packets, lost: Math.max(0, packetsLost), jitterMs: Math.round(jitter * 1000) };
     });
     this.#adapt(received);
+    this.#renegotiate();
     return received;
   }
 
@@ -142,6 +146,13 @@ export class Peer {
       prefer(this.#transceiver, this.#redundancy.isOn);
       this.#isDue = true;
     }
+  }
+
+  /** Sets whether both sides send little in silence. */
+  setDtx(dtx) {
+    if (this.#dtx === dtx) return;
+    this.#dtx = dtx;
+    this.#isDue = true;
     this.#renegotiate();
   }
 
@@ -171,7 +182,7 @@ export class Peer {
 
   /** Sends our offer again, in case the other side did not receive it. */
   repeat() {
-    if (this.#pc.signalingState === 'have-local-offer') this.#on.send('offer', this.#pc.localDescription);
+    if (this.#pc.signalingState === 'have-local-offer') this.#send('offer', this.#pc.localDescription);
   }
 
   /**
@@ -236,7 +247,7 @@ export class Peer {
       return pc.addIceCandidate(candidate(data)).catch((error) => this.#ignoring || this.#warn(error));
     }
     // Some frontends send the SDP alone: the message type says whether it is an offer or an answer.
-    const description = { type, sdp: data.sdp };
+    const description = { type, sdp: this.#dtx ? withDtx(data.sdp) : data.sdp };
     if (type === 'answer') {
       if (pc.signalingState !== 'have-local-offer') return;
       await pc.setRemoteDescription(description);
@@ -262,10 +273,15 @@ export class Peer {
       const { pendingLocalDescription, currentLocalDescription } = this.#pc;
       const description = type === 'offer' ? pendingLocalDescription : currentLocalDescription;
       // The other side's offer may have taken the place of ours meanwhile.
-      if (description && !this.#closed) this.#on.send(type, description);
+      if (description && !this.#closed) this.#send(type, description);
     } finally {
       this.#describing--;
     }
+  }
+
+  /** Sends a description. The wish in ours is about what the other side sends; `#take` adds it to theirs. */
+  #send(type, { sdp }) {
+    this.#on.send(type, { type, sdp: this.#dtx ? withDtx(sdp) : sdp });
   }
 
   /** The other side's offer has made a transceiver that only receives: adds our audio to it. */

@@ -21,9 +21,10 @@ import * as ui from './ui.js';
 import * as strings from './strings.js';
 
 // The token is kept for the tab: after a reload the user is the same participant, a new tab is another
-// one. The name and the microphone are kept for the next visit.
+// one. The name and the settings are kept for the next visit.
 const KEY = `parlor ${api.root.pathname} ${api.room}`;
 const NAME = 'parlor name';
+const DTX = 'parlor save data in silence';
 
 let session = JSON.parse(storage.tab.get(KEY) ?? '{}');
 let handRaised = false;
@@ -371,6 +372,19 @@ function showIgnored(ids = call.ignored) {
   ui.say('ignored-problem', ids.flatMap((id) => [...strings.tooMuch(nameOf(id)), ' ']));
 }
 
+// ---- discontinuous transmission ----
+
+function saveData(on) {
+  storage.browser.set(DTX, on ? 'on' : 'off');
+  call.setDtx(on);
+}
+
+function restoreSaving() {
+  const on = storage.browser.get(DTX) === 'on';
+  ui.showSaving(on);
+  call.setDtx(on);
+}
+
 // ---- ICE servers ----
 
 function useIceServers({ iceServers, iceTransportPolicy, relay: current }) {
@@ -419,6 +433,7 @@ ui.on('input-choice', 'change', (event) => microphone.choose(event));
 ui.on('output-choice', 'change', (event) => {
   ui.chooseSpeaker(event.target.value).catch((error) => ui.say('settings-problem', error.message));
 });
+ui.on('save-data', 'change', (event) => saveData(event.target.checked));
 ui.on('copy', 'click', (event) => ui.busy(event.currentTarget, copyInvite));
 
 addEventListener('keydown', (event) => {
@@ -443,4 +458,5 @@ navigator.mediaDevices?.addEventListener('devicechange', () => microphone.listDe
 // A page that the browser restores from its back/forward cache has lost its connections.
 addEventListener('pageshow', (event) => event.persisted && location.reload());
 
+restoreSaving();
 begin();

@@ -320,4 +320,9 @@ export async function chooseSpeaker(id) {
   await Promise.all([...people.values()].map(({ audio }) => audio.setSinkId(id)));
 }
 
+/** Shows whether little data is sent in silence. */
+export function showSaving(on) {
+  $('save-data').checked = on;
+}
+
 export const settings = $('settings');
