@@ -84,6 +84,7 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         ),
         File::new("/assets/limits.js", JS, include_bytes!("page/limits.js")),
         File::new("/assets/quality.js", JS, include_bytes!("page/quality.js")),
+        File::new("/assets/lease.js", JS, include_bytes!("page/lease.js")),
         File::new("/assets/leaving.js", JS, include_bytes!("page/leaving.js")),
         File::new(
             "/assets/microphone.js",

@@ -23,6 +23,7 @@ mod support;
 mod traffic;
 
 use std::path::Path;
+use std::time::Duration;
 
 use parlor::clock;
 use serde_json::json;
@@ -400,6 +401,37 @@ in_a_namespace! {
         let first = ada.ask(credentials);
         ada.wait("for others", &format!("{credentials} !== {first}"));
         grace.hears(&[ADA]);
+    }
+
+    fn a_call_outlives_its_credentials_if_they_end_its_allocations() {
+        let daemon = Builder::new()
+            .env("PARLOR_TURN__CREDENTIAL_TTL", "6s")
+            .env("PARLOR_TURN__END_AT_EXPIRY", "true")
+            .env("PARLOR_TURN__QUALITY", "off")
+            .start();
+        let (link, folder) = (daemon.invite_link(), folder());
+        // Nothing but ICE itself notices a dead path.
+        let script = prelude(Via::RelayUdp) + rebinding::BLIND;
+        let mut ada = Person::enters_after(&link, ADA, &script, folder.path());
+        let mut grace = Person::enters_after(&link, GRACE, &script, folder.path());
+        for (person, other) in [(&mut ada, GRACE), (&mut grace, ADA)] {
+            person.hears(&[other]);
+            person.ask("test.listens()");
+            person.ask("test.watches()");
+        }
+        // Until the first credentials have expired, each side renews its own and restarts ICE.
+        let (start, mut before) = (clock::now().mono, ada.ask("test.ice()"));
+        while clock::now().mono.since(start) < Duration::from_secs(8) {
+            ada.wait("for ICE to restart", &format!("test.ice() !== {before}"));
+            before = ada.ask("test.ice()");
+        }
+        for (person, other) in [(&mut ada, GRACE), (&mut grace, ADA)] {
+            person.hears(&[other]);
+            let pause = person.ask("test.seen.pause").as_f64().expect("a number");
+            assert!(pause < rebinding::SILENCE_MS, "{}: {pause} ms", person.name);
+            assert_eq!(person.ask("test.connections.length"), 1);
+            person.has_seen_no_errors();
+        }
     }
 
     fn an_expired_guest_joins_again_with_a_valid_invite() {

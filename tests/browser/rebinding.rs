@@ -8,7 +8,7 @@ use crate::{ADA, GRACE, folder};
 
 /// The longest silence in milliseconds. A release build, which `tests/long/rebinding` runs alone on the machine, meets
 /// the real limit. In CI other tests run beside it: there the silence ends before ICE would notice.
-const SILENCE_MS: f64 = if cfg!(debug_assertions) {
+pub(crate) const SILENCE_MS: f64 = if cfg!(debug_assertions) {
     5_000.0
 } else {
     1_500.0
@@ -37,7 +37,7 @@ enum Notices {
 }
 
 /// Hides from the page that audio has been played: it then detects nothing by itself.
-const BLIND: &str = "RTCRtpReceiver.prototype.getSynchronizationSources = () => [];";
+pub(crate) const BLIND: &str = "RTCRtpReceiver.prototype.getSynchronizationSources = () => [];";
 
 /// Skipped without a namespace: the NAT would be that of this machine.
 fn rebound_in_mid_call(via: Via, notices: Notices) {

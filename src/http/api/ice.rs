@@ -73,6 +73,8 @@ pub(in crate::http) struct Offer {
     pub expires: u64,
     /// Whether the credential ends with a guest's access, before `turn.credential_ttl`.
     pub ends_with_access: bool,
+    /// Whether allocations end with the credential (`turn.end_at_expiry`).
+    pub ends_allocations: bool,
     /// Names the relay, if there are several nodes.
     pub relay: Option<String>,
 }
@@ -128,6 +130,7 @@ impl Offer {
             ttl: expires.saturating_sub(unix),
             expires,
             ends_with_access: expires < wanted,
+            ends_allocations: settings.config.turn.end_at_expiry,
             relay: relay.map(|relay| relay.id.clone()),
         }
     }
@@ -140,6 +143,9 @@ impl Offer {
             "ttl": self.ttl,
             "expiresAt": utc::format(self.expires),
         });
+        if self.ends_allocations {
+            answer["endAtExpiry"] = Value::from(true);
+        }
         if let Some(relay) = self.relay {
             answer["relay"] = Value::from(relay);
         }

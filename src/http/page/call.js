@@ -3,6 +3,7 @@
 // On `user-joined`, every participant who is already in the room makes an offer to the newcomer, who
 // waits. So for each pair exactly one side begins.
 
+import { Lease } from './lease.js';
 import { Limits } from './limits.js';
 import { Peer } from './peer.js';
 import { Spare } from './spare.js';
@@ -19,6 +20,7 @@ const MAX_RECEIVED = 64;
 export class Call {
   #me;
   #configuration;
+  #lease; // how long allocations with it last
   #voice = { track: null, stream: new MediaStream() };
   #dtx = false;
   #peers = new Map();
@@ -43,14 +45,14 @@ export class Call {
 
   /** The user may have calls in a moment: gathers candidates for the first one. */
   prepare(configuration) {
+    this.#lease = undefined;
     this.#spare.prepare(configuration);
   }
 
   /** Starts without any peer. */
-  start(me, configuration) {
+  start(me) {
     this.#dropAll();
     this.#me = me;
-    this.#configuration = configuration;
   }
 
   /** The signaling connection is back: repeats offers that may have been lost. */
@@ -63,10 +65,16 @@ export class Call {
     }
   }
 
-  /** Sets the ICE servers for all connections from now on. */
-  configure(configuration) {
+  /**
+   * Sets the ICE servers for all connections from now on.
+   *
+   * @param lifetime   how long allocations with these servers last, in milliseconds
+   */
+  configure(configuration, lifetime) {
     this.#configuration = configuration;
-    for (const peer of this.#peers.values()) peer.configure(configuration);
+    if (this.#lease?.isDue) this.#spare.close();
+    this.#lease = new Lease(lifetime);
+    for (const peer of this.#peers.values()) peer.configure(configuration, this.#lease);
   }
 
   /** The relay is another one now, after configure(). */
@@ -202,6 +210,7 @@ export class Call {
       pc: this.#spare.take() ?? new RTCPeerConnection(this.#configuration),
       voice: { ...this.#voice },
       dtx: this.#dtx,
+      lease: this.#lease,
       polite: this.#polite(id),
       on: {
         send: (type, data) => this.#on.send(type, id, { call, data, again: (type === 'offer' && peer.again) || undefined }),

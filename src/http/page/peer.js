@@ -45,10 +45,13 @@ export class Peer {
   #wasConnected = false;
   #watch;
   #redundancy = new Redundancy();
+  #lease; // of the servers for the next gathering
+  #used; // that of the last one
   #isDue = false; // whether our next description differs from the last one
 
   /**
    * @param pc                 the RTCPeerConnection, not used so far
+   * @param lease              how long allocations with its servers last, see lease.js
    * @param voice              {track, stream} to send; a null track sends silence
    * @param dtx                whether both sides send little in silence
    * @param polite             whether this side rolls its own offer back
@@ -59,11 +62,12 @@ export class Peer {
    * @param on.check(ms)       whether the server answers on the signaling connection (a promise)
    * @param on.isOpen()        whether the signaling connection is open
    */
-  constructor({ call, pc, voice, dtx, polite, on }) {
+  constructor({ call, pc, lease, voice, dtx, polite, on }) {
     this.call = call;
     this.#polite = polite;
     this.#voice = voice;
     this.#dtx = dtx;
+    this.#lease = lease;
     this.#on = on;
     this.#pc = pc;
     pc.onnegotiationneeded = () => this.#offer();
@@ -205,10 +209,12 @@ export class Peer {
     return this.#transceiver?.sender.replaceTrack(track);
   }
 
-  /** Sets fresh credentials, which ICE uses from the next gathering on. */
-  configure(configuration) {
+  /** Sets fresh credentials, which ICE uses from the next gathering on: now, if our allocations will end. */
+  configure(configuration, lease) {
     const { iceCandidatePoolSize } = this.#pc.getConfiguration(); // which cannot change any more
     this.#pc.setConfiguration({ ...configuration, iceCandidatePoolSize });
+    this.#lease = lease;
+    if (this.#used?.isDue) this.#gatherAgain();
   }
 
   /** Why there is no connection: lost · refused · unreachable · no-relay · other. */
@@ -268,7 +274,9 @@ export class Peer {
     try {
       const isFirst = this.#pc.localDescription === null;
       this.#isDue = false;
+      const [before, lease] = [this.#credentials, this.#lease];
       await this.#pc.setLocalDescription();
+      if (this.#credentials !== before) this.#used = lease;
       if (isFirst) await ready(this.#pc);
       const { pendingLocalDescription, currentLocalDescription } = this.#pc;
       const description = type === 'offer' ? pendingLocalDescription : currentLocalDescription;

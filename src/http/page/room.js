@@ -7,6 +7,7 @@
 //   limits.js     limits for each sender    storage.js  values kept between visits
 //   microphone.js the user's microphone     client_path.js  dead relay paths
 //   quality.js    quality of the links      spare.js     candidates before the first call
+//   lease.js      how long allocations last
 //   codecs.js     codecs in descriptions    redundancy.js   when to ask for redundant audio
 
 import * as api from './api.js';
@@ -28,7 +29,6 @@ const DTX = 'parlor save data in silence';
 
 let session = JSON.parse(storage.tab.get(KEY) ?? '{}');
 let handRaised = false;
-let configuration = {};
 let relay; // the name of the relay, if there are several
 let typed; // the name, until there is a session for it
 let again = rejoin; // the action of the button after the call has ended
@@ -240,7 +240,7 @@ function opened({ again, resumed }) {
   leaving.clear();
   here.clear();
   ui.removeOthers();
-  call.start(session.id, configuration);
+  call.start(session.id);
   showRouteProblem();
 }
 
@@ -387,9 +387,8 @@ function restoreSaving() {
 
 // ---- ICE servers ----
 
-function useIceServers({ iceServers, iceTransportPolicy, relay: current }) {
-  configuration = { iceServers, iceTransportPolicy };
-  call.configure(configuration);
+function useIceServers({ iceServers, iceTransportPolicy, ttl, endAtExpiry, relay: current }) {
+  call.configure({ iceServers, iceTransportPolicy }, endAtExpiry ? ttl * 1000 : Infinity);
   if (relay !== undefined && current !== relay) call.relayChanged();
   relay = current;
 }

@@ -83,6 +83,16 @@ fn relay_mode_sets_the_transport_policy_to_relay() {
 }
 
 #[test]
+fn ice_servers_say_that_allocations_end_with_their_credential() {
+    let fixture = Fixture::new();
+    let ice = fixture.caller("alice").get("/api/ice-servers").ok();
+    assert_eq!(ice.get("endAtExpiry"), None);
+    let fixture = Fixture::with(|builder| builder.env("PARLOR_TURN__END_AT_EXPIRY", "true"));
+    let ice = fixture.caller("alice").get("/api/ice-servers").ok();
+    assert_eq!(ice["endAtExpiry"], json!(true));
+}
+
+#[test]
 fn ice_servers_for_a_room_are_for_its_participants_and_bound_to_it() {
     let fixture = Fixture::new();
     fixture.room("r1", &[]);

@@ -86,6 +86,7 @@ fn renewals_of_many_clients_are_spread() {
         ttl: 43_200,
         expires: NOW + 43_200,
         ends_with_access,
+        ends_allocations: false,
         relay: None,
     };
     let times: std::collections::BTreeSet<_> =
