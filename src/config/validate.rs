@@ -8,7 +8,7 @@ use super::layers::MergedLayers;
 use super::settings::Config;
 use super::value_source::{Diagnostic, ValueSource, ValueSources, Violation};
 use super::{acme, check, jwt_keys, public_url, secrets, tls, warnings};
-use crate::url::{IceUrl, WebOrigin, to_ascii};
+use crate::url::{IceUrl, OriginPattern, WebOrigin, to_ascii};
 
 /// The checked configuration with its diagnostics.
 pub(super) struct Validated {
@@ -99,6 +99,11 @@ fn normalise(config: &mut Config) {
         *text = url.to_string();
     }
     for text in &mut config.http.allowed_origins {
+        if let Ok(pattern) = OriginPattern::parse(text) {
+            *text = pattern.to_string();
+        }
+    }
+    for text in &mut config.http.frame_ancestors {
         if let Ok(origin) = WebOrigin::parse(text) {
             *text = origin.to_string();
         }

@@ -10,10 +10,10 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use super::forwarded::ClientInfo;
-use crate::url::WebOrigin;
+use crate::url::{OriginPattern, WebOrigin};
 
 /// Returns the layer that answers preflights and names the origins that may read a response.
-pub(super) fn layer(allowed: &[String]) -> CorsLayer {
+pub(super) fn layer(allowed: &[OriginPattern]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([
             Method::GET,
@@ -30,26 +30,31 @@ pub(super) fn layer(allowed: &[String]) -> CorsLayer {
     if allowed.is_empty() {
         return layer.allow_origin(Any);
     }
-    let list = allowed.iter().filter_map(|o| HeaderValue::from_str(o).ok());
+    let allowed = allowed.to_vec();
     layer
-        .allow_origin(AllowOrigin::list(list))
+        .allow_origin(AllowOrigin::predicate(move |origin, _| {
+            is_listed(&allowed, origin)
+        }))
         .allow_credentials(true)
 }
 
 /// Whether the origin of a request is allowed.
 pub(super) fn is_allowed(
-    allowed: &[String],
+    allowed: &[OriginPattern],
     headers: &HeaderMap,
     client_info: &ClientInfo,
 ) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true; // not a page
     };
-    allowed.is_empty()
-        || allowed
-            .iter()
-            .any(|known| known.as_bytes() == origin.as_bytes())
-        || is_same_server(origin, headers, client_info)
+    allowed.is_empty() || is_listed(allowed, origin) || is_same_server(origin, headers, client_info)
+}
+
+fn is_listed(allowed: &[OriginPattern], origin: &HeaderValue) -> bool {
+    let Ok(origin) = origin.to_str() else {
+        return false;
+    };
+    allowed.iter().any(|pattern| pattern.includes(origin))
 }
 
 fn is_same_server(origin: &HeaderValue, headers: &HeaderMap, client_info: &ClientInfo) -> bool {
@@ -90,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_list_allows_its_origins_and_this_host_alone() {
-        let list = ["https://app.example".to_owned()];
+        let list = [OriginPattern::parse("https://app.example").unwrap()];
         assert!(is_allowed(
             &list,
             &headers("https://app.example"),
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn this_host_is_the_one_that_a_trusted_proxy_names() {
-        let list = ["https://app.example".to_owned()];
+        let list = [OriginPattern::parse("https://app.example").unwrap()];
         let own = headers("https://voice.example");
         assert!(is_allowed(&list, &own, &client(Some("voice.example"))));
         assert!(!is_allowed(&list, &own, &client(Some("talk.example"))));

@@ -18,6 +18,7 @@ mod health;
 mod hsts;
 mod openapi;
 mod page;
+mod page_policy;
 mod redirect;
 mod request;
 mod request_head;

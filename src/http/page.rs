@@ -12,10 +12,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::error::Error;
+use super::page_policy::POLICIES;
 use super::request::Request;
 use super::response::Response;
 use super::route::Route;
@@ -105,32 +106,6 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
     ]
 });
 
-/// Sent with every file. `connect-src 'self'` covers the WebSocket of the same host, too.
-const POLICIES: [(HeaderName, &str); 7] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-         img-src 'self' data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
-    ),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (
-        HeaderName::from_static("permissions-policy"),
-        "microphone=(self), speaker-selection=(self), camera=(), geolocation=(), display-capture=()",
-    ),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    ),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        "same-origin",
-    ),
-    // Cached, but revalidated on each use: after an upgrade no browser mixes two versions.
-    (header::CACHE_CONTROL, "no-cache"),
-];
-
 pub(super) fn routes() -> Vec<Route> {
     let paths = ["/", "/r/{room}", "/assets/{file}"];
     let route = |path| Route::new(Method::GET, path, |r| Box::pin(page(r)));
@@ -139,7 +114,17 @@ pub(super) fn routes() -> Vec<Route> {
 
 async fn page(request: Request) -> Result<Response, Error> {
     let known = request.header(header::IF_NONE_MATCH);
-    answer(request.uri().path(), known).ok_or_else(|| Error::not_found("There is no such page"))
+    let path = request.uri().path();
+    let mut response =
+        answer(path, known).ok_or_else(|| Error::not_found("There is no such page"))?;
+    let settings = request.app.settings();
+    if path.starts_with(ROOM.path)
+        && let Some(policy) = &request.state.derived.get(&settings).framed_policy
+    {
+        let name = header::CONTENT_SECURITY_POLICY;
+        response.headers_mut().insert(name, policy.clone());
+    }
+    Ok(response)
 }
 
 /// The file at `path`, or `304 Not Modified` where the browser has it already.

@@ -101,8 +101,8 @@ impl RequestService {
         let settings = state.app.settings();
         let http = &settings.config.http;
         copy_authority_to_host(&mut request);
-        if let Some(uri) = base_path::strip(request.uri(), &state.derived.get(&settings).base_path)
-        {
+        let derived = state.derived.get(&settings);
+        if let Some(uri) = base_path::strip(request.uri(), &derived.base_path) {
             *request.uri_mut() = uri;
         }
         let mut client_info =
@@ -113,7 +113,7 @@ impl RequestService {
             let config = &settings.config;
             return redirect::by_https(config, request.uri(), host, shared.https_port);
         }
-        if !cors::is_allowed(&http.allowed_origins, request.headers(), &client_info) {
+        if !cors::is_allowed(&derived.origins, request.headers(), &client_info) {
             return Err(Error::new(
                 StatusCode::FORBIDDEN,
                 "origin",

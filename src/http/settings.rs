@@ -3,24 +3,36 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use hyper::header::HeaderValue;
 use tower_http::cors::CorsLayer;
 
-use super::{base_path, cors};
+use super::{base_path, cors, page_policy};
 use crate::service::Settings;
+use crate::url::OriginPattern;
 
 /// Values that are derived from one state of the settings.
 pub(super) struct DerivedSettings {
     settings: Arc<Settings>,
     /// Derived from `http.allowed_origins`.
+    pub origins: Vec<OriginPattern>,
     pub cors: CorsLayer,
+    /// Derived from `http.frame_ancestors`.
+    pub framed_policy: Option<HeaderValue>,
     /// Derived from `server.public_url`.
     pub base_path: String,
 }
 
 impl DerivedSettings {
     fn new(settings: Arc<Settings>) -> DerivedSettings {
+        let http = &settings.config.http;
+        let origins = http.allowed_origins.iter();
+        let origins: Vec<_> = origins
+            .filter_map(|o| OriginPattern::parse(o).ok())
+            .collect();
         DerivedSettings {
-            cors: cors::layer(&settings.config.http.allowed_origins),
+            cors: cors::layer(&origins),
+            origins,
+            framed_policy: page_policy::framed_policy(&http.frame_ancestors),
             base_path: base_path::from_config(&settings.config),
             settings,
         }

@@ -103,7 +103,14 @@ pub(super) struct RawClaims {
 }
 
 impl RawClaims {
-    /// RFC 7519 §4.1.4 and §4.1.5, without leeway.
+    /// Moves the times of validity apart by `seconds`: the clock of the issuer may differ so much
+    /// (RFC 7519 §4.1.4 and §4.1.5).
+    pub(super) fn extend(&mut self, seconds: f64) {
+        self.exp = self.exp.map(|exp| exp + seconds);
+        self.nbf = self.nbf.map(|nbf| nbf - seconds);
+    }
+
+    /// RFC 7519 §4.1.4 and §4.1.5.
     pub(super) fn check_time(&self, unix: u64) -> Result<(), TokenError> {
         let now = unix as f64;
         let exp = self.exp.ok_or(TokenError::NoExpiry)?;

@@ -1,7 +1,7 @@
 //! JSON Web Tokens (RFC 7519, RFC 7515).
 //!
-//! The algorithm comes from the configuration, never from the token; the time is an argument, and
-//! there is no leeway. Claims are read only after the signature has been verified.
+//! The algorithm comes from the configuration, never from the token; the time is an argument.
+//! Claims are read only after the signature has been verified.
 
 mod claims;
 mod device;
@@ -10,6 +10,8 @@ mod ids;
 mod keys;
 mod name_slot;
 mod provider;
+
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,6 +45,8 @@ pub struct Tokens {
     name_slots: NameSlots,
     issuer: Option<String>,
     audience: Option<String>,
+    /// The tolerated difference to the clocks of other issuers.
+    leeway: Duration,
 }
 
 #[derive(Deserialize)]
@@ -73,20 +77,24 @@ impl Tokens {
             name_slots: NameSlots::new(secret),
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
+            leeway: auth.leeway,
         }
     }
 
     /// Verifies a token at `unix` and returns its claims.
     pub fn check(&self, token: &str, unix: u64) -> Result<Claims, TokenError> {
         let (payload, own) = self.verified_payload(token)?;
-        let claims: claims::RawClaims =
-            serde_json::from_slice(&decode_base64(payload)?).map_err(|error| {
+        let mut claims: claims::RawClaims = serde_json::from_slice(&decode_base64(payload)?)
+            .map_err(|error| {
                 if error.is_data() {
                     TokenError::BadClaims
                 } else {
                     TokenError::Malformed
                 }
             })?;
+        if !own {
+            claims.extend(self.leeway.as_secs_f64());
+        }
         claims.check_time(unix)?;
         if self
             .issuer

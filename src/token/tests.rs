@@ -1,5 +1,7 @@
 //! Accepted and rejected tokens; no input panics.
 
+use std::time::Duration;
+
 use jsonwebtoken::{Algorithm, DecodingKey};
 use proptest::prelude::*;
 use ring::hmac;
@@ -107,7 +109,7 @@ fn an_issued_token_is_accepted_until_the_second_it_expires() {
 }
 
 #[test]
-fn times_are_checked_without_leeway() {
+fn times_are_checked_without_leeway_by_default() {
     let at = |exp: Value, nbf: Value| check(json!({"sub": "a", "exp": exp, "nbf": nbf})).err();
     assert_eq!(at(json!(NOW), json!(0)), Some(TokenError::Expired));
     assert_eq!(
@@ -119,6 +121,29 @@ fn times_are_checked_without_leeway() {
     assert_eq!(at(Value::Null, Value::Null), Some(TokenError::NoExpiry));
     assert_eq!(at(json!("2030"), Value::Null), Some(TokenError::BadClaims));
     assert_eq!(at(json!(-5), Value::Null), Some(TokenError::Expired));
+}
+
+#[test]
+fn a_leeway_extends_the_validity_of_tokens_of_other_issuers_at_both_ends() {
+    let auth = config::Auth {
+        leeway: Duration::from_secs(30),
+        ..config::Auth::default()
+    };
+    let tokens = Tokens::new(&auth, &Secret::new(SECRET));
+    let foreign = hs256(json!({"sub": "a", "exp": NOW + 10, "nbf": NOW}));
+    let at = |unix| tokens.check(&foreign, unix).map(|claims| claims.exp);
+    assert_eq!(at(NOW - 31), Err(TokenError::NotYetValid));
+    assert_eq!(at(NOW - 30), Ok(NOW + 40));
+    assert_eq!(at(NOW + 39), Ok(NOW + 40));
+    assert_eq!(at(NOW + 40), Err(TokenError::Expired));
+
+    let own = tokens.issue(&Claims {
+        sub: "a".into(),
+        exp: NOW + 10,
+        own: true,
+        ..Claims::default()
+    });
+    assert_eq!(tokens.check(&own, NOW + 10), Err(TokenError::Expired));
 }
 
 #[test]

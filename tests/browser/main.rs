@@ -10,6 +10,7 @@ mod cluster;
 mod drain;
 mod dtx;
 mod early_candidates;
+mod frames;
 mod hostile;
 mod kick;
 mod links;

@@ -69,7 +69,33 @@ fn pages_of_allowed_origins_may_import_the_client() {
     assert_eq!(get(Builder::new()), (200, Some("*".to_owned())));
     let app = "https://app.example";
     assert_eq!(get(listed(app)), (200, Some(app.to_owned())));
-    assert_eq!(get(listed("https://other.example")), (403, None));
+    let pattern = listed("https://*.example");
+    assert_eq!(get(pattern), (200, Some(app.to_owned())));
+    for others in ["https://other.example", "https://*.app.example"] {
+        assert_eq!(get(listed(others)), (403, None), "{others}");
+    }
+}
+
+#[test]
+fn only_the_page_of_a_room_may_be_in_a_frame_of_the_origins_in_the_setting() {
+    let ancestors = |daemon: &Daemon, path: &str| {
+        let answer = Client::new(daemon.http()).get(path);
+        let policy = answer.header("content-security-policy").expect(path);
+        let mut parts = policy.split("; ");
+        let part = parts.find_map(|part| part.strip_prefix("frame-ancestors "));
+        part.expect("frame-ancestors").to_owned()
+    };
+    let daemon = Daemon::start();
+    assert_eq!(ancestors(&daemon, "/r/lobby"), "'none'");
+    let origins = "https://Cloud.example.org/,http://home.lan:8123";
+    let daemon = Builder::new()
+        .env("PARLOR_HTTP__FRAME_ANCESTORS", origins)
+        .start();
+    let listed = "https://cloud.example.org http://home.lan:8123";
+    assert_eq!(ancestors(&daemon, "/r/lobby"), listed);
+    for path in ["/", "/assets/room.js"] {
+        assert_eq!(ancestors(&daemon, path), "'none'", "{path}");
+    }
 }
 
 #[test]

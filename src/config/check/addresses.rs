@@ -6,7 +6,7 @@ use super::violations::Violations;
 use crate::config::tls::{TCP_LISTENERS, tcp_listeners};
 use crate::config::value_source::Violation;
 use crate::config::{Config, alternate_port, alternate_server, external_ip, public_url};
-use crate::url::{Host, WebOrigin};
+use crate::url::{Host, OriginPattern, WebOrigin};
 
 /// Requires distinct TCP addresses. Port 0 may repeat: each use gets a port of its own.
 pub(super) fn listeners(config: &Config, violations: &mut Violations) {
@@ -46,9 +46,20 @@ pub(super) fn public_addresses(config: &Config, violations: &mut Violations) {
     }
     for origin in &config.http.allowed_origins {
         violations.require(
-            WebOrigin::parse(origin).is_ok(),
+            OriginPattern::parse(origin).is_ok(),
             "http.allowed_origins",
-            format!("must be origins such as https://app.example.org, not `{origin}`"),
+            format!(
+                "must be origins such as https://app.example.org or https://*.example.org, not `{origin}`"
+            ),
+        );
+    }
+    for origin in &config.http.frame_ancestors {
+        violations.require(
+            matches!(WebOrigin::parse(origin), Ok(WebOrigin::Web(_))),
+            "http.frame_ancestors",
+            format!(
+                "must be origins such as https://cloud.example.org, without a pattern, not `{origin}`"
+            ),
         );
     }
     if let Some(host) = config.turn.public_host.as_deref() {

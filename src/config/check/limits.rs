@@ -6,6 +6,9 @@ use super::violations::Violations;
 use crate::config::Config;
 use crate::config::duration::{MAX_DURATION, MAX_DURATION_TEXT};
 
+/// The largest `auth.leeway`. Longer ones would hide a wrong clock.
+const MAX_LEEWAY: Duration = Duration::from_secs(5 * 60);
+
 pub(super) fn durations(config: &Config, violations: &mut Violations) {
     let Config {
         http,
@@ -39,6 +42,11 @@ pub(super) fn durations(config: &Config, violations: &mut Violations) {
         signaling.resume_grace <= MAX_DURATION,
         "signaling.resume_grace",
         format!("must not be longer than {MAX_DURATION_TEXT}"),
+    );
+    violations.require(
+        auth.leeway <= MAX_LEEWAY,
+        "auth.leeway",
+        "must not be longer than 5m: set the clocks of both machines (NTP)",
     );
     // Zero ends at once.
     violations.require(

@@ -52,6 +52,11 @@ settings! {
         /// The required audience of tokens (`aud`). Unset: not checked.
         audience: Option<String> = None, Live, example "parlor";
 
+        /// The tolerated difference between the clock of a token's issuer and that of this machine: tokens are
+        /// valid so much earlier (`nbf`) and longer (`exp`). At most `"5m"`. parlor's own tokens have none.
+        #[serde(with = "crate::config::duration")]
+        leeway: Duration = Duration::ZERO, Live;
+
         /// The lifetime of tokens that the server issues, such as a guest's. (`parlor token issue` has
         /// `--ttl`.)
         #[serde(with = "crate::config::duration")]

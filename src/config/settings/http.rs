@@ -26,9 +26,15 @@ settings! {
         /// no effect.
         plain_listen: Vec<SocketAddr> = Vec::new(), Restart;
 
-        /// Origins whose pages may call the API and open WebSockets, such as `["https://app.example.org"]`.
+        /// Origins whose pages may call the API and open WebSockets, such as `["https://app.example.org"]` or
+        /// `["https://*.example.org"]`, where `*` is exactly one label.
         /// Empty: any, without credentials (there are no cookies, so an origin alone grants nothing).
         allowed_origins: Vec<String> = Vec::new(), Live;
+
+        /// Origins whose pages may show the page of a room in a frame, such as `["https://cloud.example.org"]`.
+        ///
+        /// See [In a frame of another page](../build/frames.md).
+        frame_ancestors: Vec<String> = Vec::new(), Live;
 
         /// Networks or addresses of the reverse proxies in front, such as `["127.0.0.1", "10.0.0.0/8"]`. Their
         /// `Forwarded` and `X-Forwarded-*` headers name the client; from other addresses they are ignored.

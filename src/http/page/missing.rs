@@ -5,7 +5,8 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 
-use super::{HTML, POLICIES};
+use super::HTML;
+use crate::http::page_policy::POLICIES;
 use crate::http::response::Response;
 
 const TEMPLATE: &str = include_str!("missing.html");
