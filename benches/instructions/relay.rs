@@ -480,6 +480,7 @@ fn settings() -> Settings {
         total_bandwidth: Limit::UNLIMITED,
         allow_anonymous: true,
         end_at_expiry: false,
+        same_room: false,
         quality: false,
         traffic: Traffic::Any,
         unauthenticated: Arc::new(PerIpLimiter::new(

@@ -46,8 +46,8 @@ pub use schema::Schema;
 pub use segmentation::Segmentation;
 pub use settings::{
     Admin, Algorithm, Auth, Cluster, Config, Http, Ice, Log, LogFormat, LogLevel, QualityMode,
-    RelayMode, ReloadScope, RoomCreators, Rooms, SECTIONS, Section, Server, Setting, Signaling,
-    Store, Tls, TlsMode, TrafficMode, Turn,
+    RelayMode, RelayScope, ReloadScope, RoomCreators, Rooms, SECTIONS, Section, Server, Setting,
+    Signaling, Store, Tls, TlsMode, TrafficMode, Turn,
 };
 pub use sources::{Flag, SYSTEM_FILE, Sources};
 pub use store_url::{SslMode, StoreUrl};

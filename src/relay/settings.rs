@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, QualityMode, RelayMode, TrafficMode};
+use crate::config::{self, QualityMode, RelayMode, RelayScope, TrafficMode};
 use crate::credential::Credentials;
 use crate::rate::{Limit, PerIpLimiter};
 use crate::turn::{
@@ -42,6 +42,7 @@ pub(super) fn settings(turn: &config::Turn, credentials: Credentials) -> Setting
             TrafficMode::Webrtc => Traffic::Webrtc,
             TrafficMode::Rooms => Traffic::Rooms,
         },
+        same_room: turn.scope == RelayScope::Room,
         unauthenticated: Arc::new(PerIpLimiter::new(
             Limit::per_second(rate, rate * UNAUTHENTICATED_BURST_SECONDS),
             UNAUTHENTICATED_LIMITERS,

@@ -19,6 +19,7 @@ use super::policy::is_tunnelled;
 use super::port_binding::BIND_TIMEOUT;
 use super::request::{Granted, Request};
 use super::reservation::Reservation;
+use super::room_key::RoomKey;
 use super::traffic::Traffic;
 use super::{AllocationId, ErrorReason, Output, Permit, Route, Server, ShardId};
 
@@ -140,6 +141,7 @@ impl Server {
         Ok(Owner {
             account: subject.account(request.route.client.ip()).into(),
             room: subject.room.map(Box::from),
+            room_key: self.config.directory.room_key(subject.room),
         })
     }
 
@@ -351,6 +353,7 @@ impl Server {
 struct Owner {
     account: Box<str>,
     room: Option<Box<str>>,
+    room_key: RoomKey,
 }
 
 /// The local addresses for the relayed addresses of an Allocate, without ports.
@@ -391,6 +394,7 @@ fn new_allocation(
         username: authenticated.username.into(),
         user: owner.account,
         room: owner.room,
+        room_key: owner.room_key,
         key: authenticated.key.clone(),
         transaction: request.message.transaction(),
         granted,

@@ -14,6 +14,7 @@ use super::algorithms::Key;
 use super::family::Family;
 use super::quality::LinkMonitor;
 use super::reservation::Token;
+use super::room_key::RoomKey;
 use super::{AllocationId, ErrorReason, Permit, Route};
 
 /// The lifetime of a permission (RFC 8656 section 9).
@@ -48,6 +49,8 @@ pub(super) struct Allocation {
     pub user: Box<str>,
     /// The room that the credential is bound to.
     pub room: Option<Box<str>>,
+    /// The key of `room`.
+    pub room_key: RoomKey,
     pub key: Key,
     /// The transaction of the Allocate. A retransmission gets the same response.
     pub transaction: TransactionId,
@@ -121,8 +124,8 @@ pub(super) struct Channel {
     pub number: u16,
     /// Whether the policy permits the peer. Otherwise only the hairpin is open.
     pub direct: bool,
-    /// The allocation that had the relayed address `peer` at the last packet. This is a hint: the
-    /// table checks it.
+    /// The allocation that had the relayed address `peer` at the last packet, if the scope lets this
+    /// client reach it. This is a hint: the table checks that it still has the address.
     #[serde(skip)]
     pub target: Option<AllocationId>,
     pub peer: SocketAddr,

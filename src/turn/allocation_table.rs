@@ -144,6 +144,7 @@ impl AllocationTable {
     /// has its client or one of its addresses.
     pub(super) fn adopt(&mut self, allocation: Allocation) -> Option<AllocationId> {
         let is_known = self.find_by_client(&allocation.route).is_some();
+        let room = allocation.room_key;
         let relayed: Vec<_> = allocation
             .relayed_addresses()
             .map(|address| address.relayed)
@@ -155,7 +156,7 @@ impl AllocationTable {
         let id = self.insert(allocation);
         for relayed in relayed {
             self.by_relayed.insert(relayed, id.index);
-            self.directory.add_relayed(relayed);
+            self.directory.add_relayed(relayed, room);
         }
         Some(id)
     }
@@ -257,6 +258,7 @@ impl AllocationTable {
         let Some(allocation) = self.get(id) else {
             return false;
         };
+        let room = allocation.room_key;
         let family = Family::of(relayed.ip());
         allocation.relays[family as usize] = Some(RelayedAddress {
             socket,
@@ -265,7 +267,7 @@ impl AllocationTable {
             local,
         });
         self.by_relayed.insert(relayed, id.index);
-        self.directory.add_relayed(relayed);
+        self.directory.add_relayed(relayed, room);
         true
     }
 

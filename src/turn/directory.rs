@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::net::PortRange;
 
 use super::client_key::ClientKey;
+use super::room_key::{RoomKey, RoomKeys};
 use super::{Route, ShardId};
 
 /// Relay ports form this many groups, and groups are distributed among the shards. A
@@ -22,6 +23,9 @@ pub struct Directory {
     clients: RwLock<HashMap<ClientKey, ShardId>>,
     /// The IP addresses with relayed addresses: their number and their ports.
     ips: RwLock<HashMap<IpAddr, (usize, Arc<PortSet>)>>,
+    /// The room of each relayed address whose credential is bound to one.
+    rooms: RwLock<HashMap<SocketAddr, RoomKey>>,
+    room_keys: RoomKeys,
     /// Incremented when an IP address gets its first relayed address or loses its last one.
     epoch: AtomicU64,
 }
@@ -68,6 +72,8 @@ impl Directory {
             shards: shards.max(1),
             clients: RwLock::default(),
             ips: RwLock::default(),
+            rooms: RwLock::default(),
+            room_keys: RoomKeys::default(),
             epoch: AtomicU64::new(0),
         }
     }
@@ -117,6 +123,18 @@ impl Directory {
         held.is_some_and(|(_, ports)| ports.has(address.port()))
     }
 
+    /// Returns the key of a credential's room.
+    pub(super) fn room_key(&self, room: Option<&str>) -> RoomKey {
+        self.room_keys.key_of(room)
+    }
+
+    /// Returns the key of the room of a relayed address; `None` if this is not the relayed address
+    /// of an allocation.
+    pub(super) fn room_of(&self, relayed: SocketAddr) -> Option<RoomKey> {
+        let room = read(&self.rooms).get(&relayed).copied();
+        room.or_else(|| self.has_relayed(relayed).then_some(RoomKey::NONE))
+    }
+
     /// Returns a number that changes whenever [`Directory::relay_ips`] changes.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
@@ -160,10 +178,13 @@ impl Directory {
     /// Returns whether the directory has no client and no relayed address.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        read(&self.clients).is_empty() && read(&self.ips).is_empty()
+        read(&self.clients).is_empty() && read(&self.ips).is_empty() && read(&self.rooms).is_empty()
     }
 
-    pub(super) fn add_relayed(&self, relayed: SocketAddr) {
+    pub(super) fn add_relayed(&self, relayed: SocketAddr, room: RoomKey) {
+        if room != RoomKey::NONE {
+            write(&self.rooms).insert(relayed, room);
+        }
         let mut ips = write(&self.ips);
         let empty = || (0, Arc::new(PortSet::empty()));
         let (count, ports) = ips.entry(relayed.ip()).or_insert_with(empty);
@@ -184,6 +205,8 @@ impl Directory {
                 self.epoch.fetch_add(1, Ordering::Release);
             }
         }
+        // After the port, so that the address never seems to have no room.
+        write(&self.rooms).remove(&relayed);
     }
 }
 
@@ -243,10 +266,10 @@ mod tests {
         let [one, two]: [SocketAddr; 2] =
             ["192.0.2.1:5", "192.0.2.1:6"].map(|a| a.parse().unwrap());
         let before = directory.epoch();
-        directory.add_relayed(one);
+        directory.add_relayed(one, RoomKey::NONE);
         let known = directory.epoch();
         assert_ne!(before, known);
-        directory.add_relayed(two);
+        directory.add_relayed(two, RoomKey::NONE);
         directory.remove_relayed(one);
         assert_eq!(directory.epoch(), known);
         assert!(directory.has_ip(one.ip()));

@@ -58,6 +58,9 @@ impl Server {
         range: Range<usize>,
     ) -> Verdict {
         match self.table.find_by_relayed(to) {
+            Some(id) if self.config.settings.same_room && !self.shares_room_with(from, id) => {
+                Verdict::Dropped(DropReason::OtherRoom)
+            }
             Some(id) => self.relay_to_client(now, id, from, buffer, range),
             None => Verdict::Dropped(DropReason::NoRelay),
         }

@@ -74,6 +74,7 @@ impl Server {
         if !allocation.has(Family::of(peer.ip())) {
             return Err(ErrorReason::PeerFamily);
         }
+        let room = allocation.room_key;
         let policy = &self.policy;
         let direct = policy.permits_port(peer);
         let hairpin = self.can_hairpin(peer) && !policy.is_listener(peer);
@@ -85,6 +86,9 @@ impl Server {
                     ErrorReason::PeerDenied
                 },
             );
+        }
+        if !self.config.is_in_scope(room, peer) {
+            return Err(ErrorReason::OtherRoom);
         }
         self.check_permission_quota(id, &[peer.ip()])?;
         let max_channels = self.config.settings.max_channels;

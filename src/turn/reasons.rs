@@ -61,6 +61,9 @@ pub enum ErrorReason {
     TunnelledClient,
     #[error("peer port denied")]
     PeerPortDenied,
+    /// The peer is a client of this relay whose credential is bound to another room.
+    #[error("peer of another room")]
+    OtherRoom,
     #[error("user quota")]
     UserQuota,
     #[error("address quota")]
@@ -106,6 +109,8 @@ pub enum DropReason {
     PeerDenied,
     #[error("peer port denied")]
     PeerPortDenied,
+    #[error("peer of another room")]
+    OtherRoom,
     #[error("no such relayed address")]
     NoRelay,
     /// `turn.traffic` does not allow this application data.
@@ -128,7 +133,7 @@ pub enum DropReason {
 
 impl ErrorReason {
     /// All variants, in the order of their discriminants.
-    pub const ALL: [ErrorReason; 28] = [
+    pub const ALL: [ErrorReason; 29] = [
         ErrorReason::Challenge,
         ErrorReason::BadRequest,
         ErrorReason::PasswordAlgorithms,
@@ -148,6 +153,7 @@ impl ErrorReason {
         ErrorReason::PeerDenied,
         ErrorReason::TunnelledClient,
         ErrorReason::PeerPortDenied,
+        ErrorReason::OtherRoom,
         ErrorReason::UserQuota,
         ErrorReason::AddressQuota,
         ErrorReason::PeerQuota,
@@ -175,6 +181,7 @@ impl ErrorReason {
             | ErrorReason::AnonymousNotAllowed => (401, "Unauthorized"),
             ErrorReason::PeerDenied
             | ErrorReason::PeerPortDenied
+            | ErrorReason::OtherRoom
             | ErrorReason::TunnelledClient => (403, "Forbidden"),
             ErrorReason::UnknownAttribute => (420, "Unknown Attribute"),
             ErrorReason::AllocationMismatch => (437, "Allocation Mismatch"),
@@ -196,7 +203,7 @@ impl ErrorReason {
 
 impl DropReason {
     /// All variants, in the order of their discriminants.
-    pub const ALL: [DropReason; 18] = [
+    pub const ALL: [DropReason; 19] = [
         DropReason::NotStun,
         DropReason::Malformed,
         DropReason::NotForServer,
@@ -207,6 +214,7 @@ impl DropReason {
         DropReason::NoPermission,
         DropReason::PeerDenied,
         DropReason::PeerPortDenied,
+        DropReason::OtherRoom,
         DropReason::NoRelay,
         DropReason::Traffic,
         DropReason::TooLarge,

@@ -4,9 +4,8 @@ use std::mem;
 
 use super::Server;
 use super::allocation::Allocation;
-use super::directory::Directory;
 use super::policy::Policy;
-use super::settings::Settings;
+use super::settings::{Config, Settings};
 
 impl Server {
     /// Applies new settings. Allocations stay, with the key that they were created with.
@@ -16,7 +15,8 @@ impl Server {
         let old = &self.config.settings;
         let rules_changed = old.allowed_peers != settings.allowed_peers
             || old.denied_peers != settings.denied_peers
-            || old.denied_peer_ports != settings.denied_peer_ports;
+            || old.denied_peer_ports != settings.denied_peer_ports
+            || old.same_room != settings.same_room;
         self.config.settings = settings;
         for allocation in self.table.iter_mut() {
             let traffic = self.config.settings.traffic;
@@ -37,23 +37,25 @@ impl Server {
         }
     }
 
-    /// Removes permissions and channels to peers that the policy denies.
+    /// Removes permissions and channels to peers that the policy or the scope denies.
     pub fn reapply_policy(&mut self) {
         for allocation in self.table.iter_mut() {
-            allocation.reapply_policy(&self.policy, &self.config.directory);
+            allocation.reapply_policy(&self.policy, &self.config);
         }
     }
 }
 
 impl Allocation {
-    /// Keeps the permissions and channels that the policy would grant now.
-    fn reapply_policy(&mut self, policy: &Policy, directory: &Directory) {
+    /// Keeps the permissions and channels that would be granted now. So the hints of the remaining
+    /// channels name only clients in the scope.
+    fn reapply_policy(&mut self, policy: &Policy, config: &Config) {
+        let (directory, room) = (&config.directory, self.room_key);
         self.permissions
             .retain(|p| policy.permits(p.ip) || directory.has_ip(p.ip));
         self.channels.retain_mut(|channel| {
             channel.direct = policy.permits_port(channel.peer);
             let hairpin = directory.has_ip(channel.peer.ip()) && !policy.is_listener(channel.peer);
-            channel.direct || hairpin
+            (channel.direct || hairpin) && config.is_in_scope(room, channel.peer)
         });
     }
 }

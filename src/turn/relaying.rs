@@ -210,7 +210,10 @@ impl Server {
         let hint = send.channel.and_then(|(_, target)| target);
         let verdict = match self.table.locate(peer, hint) {
             PeerLocation::Local(target) => {
-                self.remember_target(id, send, target);
+                // A hint names only clients in the scope.
+                if hint != Some(target) && !self.admits(id, send, target) {
+                    return Verdict::Dropped(DropReason::OtherRoom);
+                }
                 self.deliver_to_client::<MEASURES>(now, target, relayed, buffer, payload)
             }
             PeerLocation::OtherShard(shard) => Verdict::ToShard {
@@ -237,17 +240,19 @@ impl Server {
         verdict
     }
 
-    /// Stores the allocation that has the peer's address as a hint for the next packet of the
-    /// channel.
-    fn remember_target(&mut self, id: AllocationId, send: &SendTarget, target: AllocationId) {
-        let Some((number, known)) = send.channel else {
-            return;
-        };
-        if known != Some(target)
+    /// Returns whether the scope lets the client of the allocation `id` reach that of `target`. If so,
+    /// stores `target` as a hint for the next packet of the channel.
+    #[inline(always)]
+    fn admits(&mut self, id: AllocationId, send: &SendTarget, target: AllocationId) -> bool {
+        if self.config.settings.same_room && !self.share_room(id, target) {
+            return false;
+        }
+        if let Some((number, _)) = send.channel
             && let Some(allocation) = self.table.get(id)
         {
             allocation.set_channel_target(number, target);
         }
+        true
     }
 
     /// Relays data from `peer` to the client of the allocation `id`: as ChannelData if a channel is

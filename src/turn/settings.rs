@@ -1,5 +1,6 @@
 //! The configuration of a server.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -8,6 +9,7 @@ use crate::credential::{Credentials, Revocations};
 use crate::net::PortRange;
 use crate::rate::{Limit, PerIpLimiter};
 
+use super::room_key::RoomKey;
 use super::{Alternates, Directory, Discovery, Host, Nonces, Policy, Quotas, RoomRelays, Traffic};
 
 /// The configuration that a server is created with. Shards share what stands behind an `Arc`.
@@ -59,6 +61,9 @@ pub struct Settings {
     pub allow_anonymous: bool,
     /// Whether an allocation ends when its credential expires.
     pub end_at_expiry: bool,
+    /// Whether a client reaches clients of its own room only, and a client without a room only clients
+    /// without one. Peers outside this relay are not concerned.
+    pub same_room: bool,
     /// The rate of responses to unauthenticated requests.
     pub unauthenticated: Arc<PerIpLimiter>,
     pub alternates: Alternates,
@@ -75,5 +80,15 @@ impl Config {
             listeners: self.host.own_listeners(),
             internal: self.internal,
         }
+    }
+
+    /// Returns whether the scope lets a client with the key `room` reach `peer`. An address that is
+    /// no relayed address of this relay is in every scope.
+    pub(super) fn is_in_scope(&self, room: RoomKey, peer: SocketAddr) -> bool {
+        !self.settings.same_room
+            || self
+                .directory
+                .room_of(peer)
+                .is_none_or(|other| other == room)
     }
 }

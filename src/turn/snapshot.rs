@@ -204,6 +204,7 @@ impl AllocationState {
         let user: Box<str> = subject.account(route.client.ip()).into();
         let room = subject.room.map(Box::from);
         let is_restricted = config.settings.traffic.is_restricted(subject.room);
+        let room_key = config.directory.room_key(subject.room);
         let mut relays = [None, None];
         for (index, address) in self.relays.iter().enumerate() {
             let socket = id_map.sockets.get(&address.socket).copied();
@@ -234,6 +235,7 @@ impl AllocationState {
             username: self.username,
             user,
             room,
+            room_key,
             key: Key::of(self.scheme, self.key),
             transaction: self.transaction,
             granted: self.granted,

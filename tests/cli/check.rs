@@ -330,6 +330,21 @@ fn tokens_without_an_audience_get_a_warning() {
 }
 
 #[test]
+fn internal_mode_is_recommended_to_separate_the_rooms() {
+    for (mode, scope, warned) in [
+        ("internal", "any", true),
+        ("internal", "room", false),
+        ("ports", "any", false),
+    ] {
+        let text = format!("turn.mode = \"{mode}\"\nturn.scope = \"{scope}\"");
+        let (code, answer) = checked(&cli_with_file(&text));
+        let expected = warned.then_some("turn.scope");
+        assert_eq!(code, 0, "{answer}");
+        assert_eq!(keys(&answer["warnings"]), Vec::from_iter(expected));
+    }
+}
+
+#[test]
 fn common_settings_get_no_warning() {
     for text in [
         "turn.allowed_peers = [\"10.1.0.0/16\", \"fd00::/8\"]",
@@ -340,7 +355,7 @@ fn common_settings_get_no_warning() {
         "server.public_url = \"http://localhost:8000\"",
         "admin.metrics_listen = [\"10.0.0.1:9641\", \"[::1]:9641\"]",
         "turn.relay_ports = \"50000-50099\"\nturn.max_allocations_per_user = 20",
-        "turn.mode = \"internal\"\nturn.allowed_peers = \"0.0.0.0/0\"\n\
+        "turn.mode = \"internal\"\nturn.scope = \"room\"\nturn.allowed_peers = \"0.0.0.0/0\"\n\
          turn.relay_ports = \"1024-65535\"",
         include_str!("../../config.toml"),
     ] {

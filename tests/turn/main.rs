@@ -24,6 +24,7 @@ mod nat_discovery;
 mod proxy_protocol;
 mod quality;
 mod relay;
+mod scope;
 mod shards;
 mod soak;
 mod streams;

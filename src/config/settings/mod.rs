@@ -30,7 +30,7 @@ pub use server::Server;
 pub use signaling::Signaling;
 pub use store::Store;
 pub use tls::{Tls, TlsMode};
-pub use turn::{QualityMode, RelayMode, TrafficMode, Turn};
+pub use turn::{QualityMode, RelayMode, RelayScope, TrafficMode, Turn};
 
 macros::sections! {
     /// The effective configuration of one process.

@@ -122,6 +122,13 @@ settings! {
         #[serde(deserialize_with = "crate::config::cidr::deserialize")]
         denied_peers: Vec<IpNet> = Vec::new(), Live;
 
+        /// Which clients of this relay reach each other through it: `"any"`, or `"room"`, only those with
+        /// credentials of the same room. Clients without a room then reach clients without a room.
+        ///
+        /// Peers outside this relay are not concerned: with `turn.mode = "internal"` there are none, so
+        /// `"room"` separates the rooms.
+        scope: RelayScope = RelayScope::Any, Live;
+
         /// Ports of peers that clients may never reach, such as `["25", "135-139"]`. Relayed addresses of this
         /// server are exempt: calls between its clients need them.
         #[serde(with = "crate::config::port_list")]
@@ -235,6 +242,16 @@ pub enum RelayMode {
     Ports,
     /// Virtual ports inside this process: clients reach other clients only.
     Internal,
+}
+
+/// Which clients of this relay reach each other through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayScope {
+    /// All clients.
+    Any,
+    /// Clients with credentials of the same room, and clients without a room among themselves.
+    Room,
 }
 
 impl RelayMode {

@@ -10,7 +10,7 @@ use super::{Config, ValueSources, acme, tls};
 
 /// Returns a warning for every risky value of `config`.
 pub(super) fn check(config: &Config, value_sources: &ValueSources) -> Vec<Violation> {
-    let checks: [fn(&Config) -> Vec<Violation>; 18] = [
+    let checks: [fn(&Config) -> Vec<Violation>; 19] = [
         secrets::short_secrets,
         secrets::reused_secret,
         web::relative_data_dir,
@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config, value_sources: &ValueSources) -> Vec<Violat
         web::exposed_metrics,
         relay::relay_ports,
         relay::dangerous_peers,
+        relay::open_scope,
         tls::warnings,
         acme::warnings,
         relay::many_ice_urls,

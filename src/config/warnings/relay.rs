@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::config::value_source::Violation;
-use crate::config::{Config, RelayMode, tls};
+use crate::config::{Config, RelayMode, RelayScope, tls};
 use crate::plural::counted;
 
 /// The metadata service of cloud providers, which returns keys of the machine.
@@ -103,6 +103,17 @@ pub(super) fn dangerous_peers(config: &Config) -> Vec<Violation> {
         violations.push(Violation::new("turn.unauthenticated_rate", text));
     }
     violations
+}
+
+/// Recommends the scope `room` where clients reach nothing but each other.
+pub(super) fn open_scope(config: &Config) -> Vec<Violation> {
+    let turn = &config.turn;
+    if turn.mode != RelayMode::Internal || turn.scope == RelayScope::Room {
+        return Vec::new();
+    }
+    let text = "is \"any\": clients of different rooms can send to each other through the relay; with                 turn.mode = \"internal\", \"room\" is recommended, unless other services create credentials                 without a room for clients in a room";
+    let with = &["turn.mode"];
+    vec![Violation::with("turn.scope", with, text.to_owned())]
 }
 
 /// Returns the risk if clients can reach `net`, as the end of a sentence.

@@ -16,6 +16,7 @@ mod link_quality;
 mod reconfigure;
 mod relaying;
 mod room_relays;
+mod scope;
 mod shards;
 mod simulation;
 mod snapshot;
@@ -132,6 +133,7 @@ fn settings() -> Settings {
         end_at_expiry: false,
         quality: true,
         traffic: Traffic::Any,
+        same_room: false,
         unauthenticated: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),
     }
@@ -251,14 +253,25 @@ impl World {
         (verdict, bytes)
     }
 
-    /// Returns a client with an allocation, and its relayed address.
-    fn allocated(&mut self, address: &str, user: &str) -> (Client, SocketAddr) {
-        let mut client = Client::new(address, user);
+    /// Returns a client with an allocation, whose credential is bound to `room`, and its relayed address.
+    fn allocated_in(
+        &mut self,
+        address: &str,
+        user: &str,
+        room: Option<&str>,
+    ) -> (Client, SocketAddr) {
+        let credentials = Credentials::new(&Secret::new("north"), &[]);
+        let mut client = Client::with(address, credentials.mint(user, room, 1_700_010_000));
         let response = client.allocate(self, &[]);
         let relayed = response
             .address(Attribute::XOR_RELAYED_ADDRESS)
             .expect("a relayed address");
         (client, relayed)
+    }
+
+    /// Returns a client with an allocation, and its relayed address.
+    fn allocated(&mut self, address: &str, user: &str) -> (Client, SocketAddr) {
+        self.allocated_in(address, user, None)
     }
 }
 

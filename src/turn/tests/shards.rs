@@ -4,19 +4,23 @@ use std::sync::Barrier;
 use std::thread;
 
 use super::*;
+use crate::turn::room_key::RoomKey;
 
 const ALICE: &str = "192.88.1.1:1000";
 const BOB: &str = "192.88.1.2:1000";
 
 /// Two shards of one relay.
-fn shards() -> [World; 2] {
-    let mut shared = config();
+pub(super) fn shards() -> [World; 2] {
+    shards_with(config())
+}
+
+pub(super) fn shards_with(mut shared: Config) -> [World; 2] {
     shared.directory = Arc::new(Directory::new(2));
     [0, 1].map(|shard| World::of_shard(shared.clone(), shard))
 }
 
 /// Passes a verdict of one shard to the other. Returns the verdict of that shard.
-fn across(to: &mut World, verdict: Verdict, bytes: &[u8]) -> (Verdict, Vec<u8>) {
+pub(super) fn across(to: &mut World, verdict: Verdict, bytes: &[u8]) -> (Verdict, Vec<u8>) {
     let Verdict::ToShard {
         shard,
         from,
@@ -263,7 +267,7 @@ fn the_last_free_port_of_many_is_found() {
     let directory = world.server.config.directory.clone();
     let ip = SERVER.parse::<SocketAddr>().unwrap().ip();
     for port in (first..=last).filter(|port| *port != 55_555) {
-        directory.add_relayed(SocketAddr::new(ip, port));
+        directory.add_relayed(SocketAddr::new(ip, port), RoomKey::NONE);
     }
     let mut alice = Client::new(ALICE, "alice");
     world.taken = (first..=last)

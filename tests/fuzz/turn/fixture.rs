@@ -71,6 +71,8 @@ pub struct Fixture {
     /// The transaction of each client's last allocation.
     allocated: HashMap<usize, [u8; 12]>,
     denied: bool,
+    /// Whether the scope is a room.
+    same_room: bool,
 }
 
 impl Fixture {
@@ -95,6 +97,7 @@ impl Fixture {
             pending_allocates: HashMap::new(),
             allocated: HashMap::new(),
             denied: false,
+            same_room: false,
         }
     }
 
@@ -294,9 +297,10 @@ impl Fixture {
                 3 => _ = edge.server.close_room("lobby"),
                 deny => {
                     self.denied = deny % 2 == 0;
+                    self.same_room = deny >= 6;
+                    let rules = (self.denied, self.same_room);
                     let unauthenticated = self.unauthenticated.clone();
-                    edge.server
-                        .reconfigure(settings(self.denied, unauthenticated));
+                    edge.server.reconfigure(settings(rules, unauthenticated));
                 }
             }
             edge.process_outputs(self.now);
@@ -368,6 +372,7 @@ impl Fixture {
                     });
                 match reaction.verdict {
                     Verdict::ToClient { route, .. } => {
+                        self.must_be_in_scope(client, route);
                         self.delivered(route, &[from], &bytes, &reaction.bytes);
                     }
                     Verdict::Dropped(_) => {}
@@ -378,6 +383,7 @@ impl Fixture {
                 let from = self.addresses(shard, &route);
                 let data = inner(&bytes).1;
                 assert!(contains(sent, &data), "not what was sent");
+                self.must_be_in_scope(client, to);
                 self.delivered(to, &from, &data, &bytes);
             }
             Verdict::Queued | Verdict::Dropped(_) => {}
@@ -446,6 +452,15 @@ impl Fixture {
     /// Removes the permissions of an ended allocation.
     fn forget_permissions(&mut self, client: usize) {
         self.permitted.retain(|(known, _), _| *known != client);
+    }
+
+    /// Checks that the scope lets a client reach the client at `to`.
+    fn must_be_in_scope(&self, client: usize, to: Route) {
+        let mut clients = self.clients.iter();
+        let to = clients.find(|client| client.route == to);
+        let to = to.expect("a client of ours");
+        let in_scope = !self.same_room || self.clients[client].room() == to.room();
+        assert!(in_scope, "client {client} reached another room");
     }
 
     fn must_be_permitted(&self, client: usize, ip: IpAddr) {
@@ -629,12 +644,12 @@ fn config(shards: ShardId, quotas: Arc<Quotas>, unauthenticated: Arc<PerIpLimite
         discovery: Discovery::default(),
         directory: Arc::new(Directory::new(shards)),
         room_relays: None,
-        settings: settings(false, unauthenticated),
+        settings: settings((false, false), unauthenticated),
     }
 }
 
-/// The settings, with every IPv4 peer denied if `denied`.
-fn settings(denied: bool, unauthenticated: Arc<PerIpLimiter>) -> Settings {
+/// The settings, with every IPv4 peer denied if `denied`, and with the scope of a room if `same_room`.
+fn settings((denied, same_room): (bool, bool), unauthenticated: Arc<PerIpLimiter>) -> Settings {
     let everything = "0.0.0.0/0".parse().expect("a net");
     Settings {
         credentials: credentials(),
@@ -650,6 +665,7 @@ fn settings(denied: bool, unauthenticated: Arc<PerIpLimiter>) -> Settings {
         end_at_expiry: false,
         quality: true,
         traffic: Traffic::Rooms,
+        same_room,
         unauthenticated,
         alternates: Alternates::default(),
     }

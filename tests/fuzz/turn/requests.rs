@@ -74,6 +74,12 @@ impl Client {
         }
     }
 
+    /// Returns the room that the credential is bound to.
+    pub fn room(&self) -> Option<&str> {
+        let name = self.minted.username.split_once('/');
+        name.map(|(_, room)| room)
+    }
+
     fn transaction(&mut self, again: bool) -> TransactionId {
         self.transaction += u32::from(!again);
         let mut id = [7; 12];
