@@ -69,9 +69,9 @@ in_a_namespace! {
 }
 
 /// A relayed call of two people, with a delay between each and the relay.
-struct Call {
+pub(crate) struct Call {
     daemon: Daemon,
-    people: [Person; 2],
+    pub people: [Person; 2],
     ids: [Value; 2],
     _folder: TempDir,
 }
@@ -89,6 +89,11 @@ struct Snapshot {
 
 impl Call {
     fn start() -> Call {
+        Call::start_with("")
+    }
+
+    /// A call in which both pages run a script first.
+    pub(crate) fn start_with(script: &str) -> Call {
         let (daemon, folder) = (Builder::new().start(), folder());
         let turn = daemon.turn();
         let forwarder = delayed_udp::forward(turn, DELAY);
@@ -97,7 +102,7 @@ impl Call {
             turn.port(),
             forwarder.port()
         );
-        let prelude = prelude(Via::RelayUdp).replace(".filter(relayUrls)", &through);
+        let prelude = prelude(Via::RelayUdp).replace(".filter(relayUrls)", &through) + script;
         let link = daemon.invite_link();
         let mut ada = Person::enters_after(&link, ADA, &prelude, folder.path());
         let mut grace = Person::enters_after(&link, GRACE, &prelude, folder.path());
@@ -164,7 +169,7 @@ impl Call {
     }
 
     /// The address from which a person's packets come to the relay.
-    fn client(&self, person: usize) -> SocketAddr {
+    pub(crate) fn client(&self, person: usize) -> SocketAddr {
         let row = self.row(person);
         let client = row["client"].as_str().expect("an address");
         client.parse().expect("an address")
@@ -258,7 +263,7 @@ fn number(value: &Value) -> i64 {
     value.as_i64().unwrap_or(0)
 }
 
-fn nft(commands: &str) {
+pub(crate) fn nft(commands: &str) {
     let done = Command::new("nft").arg(commands).status();
     assert!(done.expect("nft runs").success(), "{commands}");
 }

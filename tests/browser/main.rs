@@ -14,6 +14,7 @@ mod frames;
 mod hostile;
 mod kick;
 mod links;
+mod loss;
 mod own_state;
 mod page;
 mod quality;
