@@ -73,6 +73,8 @@ pub enum ServerCommand {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         quality: bool,
     },
+    /// Show a live view of rooms, people and the quality of their links in this terminal
+    Top,
     /// List the nodes of a cluster: version, start time, usage, relay host
     Nodes,
     /// Reload the configuration; a configuration with an error changes nothing
@@ -149,7 +151,10 @@ impl AdminCommand {
             AdminCommand::Server(command) => {
                 matches!(
                     command,
-                    ServerCommand::Status | ServerCommand::Sessions { .. } | ServerCommand::Nodes
+                    ServerCommand::Status
+                        | ServerCommand::Sessions { .. }
+                        | ServerCommand::Top
+                        | ServerCommand::Nodes
                 )
             }
         }
@@ -193,7 +198,7 @@ mod tests {
     }
 
     /// Command lines, and the JSON that released versions send and understand.
-    const WIRE_FORMAT: [(&str, &str); 34] = [
+    const WIRE_FORMAT: [(&str, &str); 35] = [
         (
             "user add alice --display-name A --admin",
             r#"{"user-add":{"name":"alice","display_name":"A","admin":true,"password":null}}"#,
@@ -266,6 +271,7 @@ mod tests {
         ("status", r#""status""#),
         ("sessions --all", r#"{"sessions":{"all":true}}"#),
         ("sessions", r#"{"sessions":{"all":false}}"#),
+        ("top", r#""top""#),
         ("nodes", r#""nodes""#),
         ("reload", r#""reload""#),
         ("drain --timeout 1m", r#"{"drain":{"timeout":60}}"#),

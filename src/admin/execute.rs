@@ -10,7 +10,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::response::Response;
 use super::{
-    bans, credentials, drain, invites, kill, moderation, nodes, rooms, sessions, status, users,
+    bans, credentials, drain, invites, kill, moderation, nodes, rooms, sessions, status, top, users,
 };
 
 /// Executes a command.
@@ -139,6 +139,7 @@ async fn server(context: &Context, command: ServerCommand) -> Result<Response, F
     match command {
         ServerCommand::Status => status::status(context).await,
         ServerCommand::Sessions { all, quality } => sessions::sessions(context, all, quality).await,
+        ServerCommand::Top => top::top(context).await,
         ServerCommand::Nodes => nodes::nodes(context).await,
         ServerCommand::Reload => status::reload(context).await,
         ServerCommand::Drain { timeout, .. } => drain::begin(context, timeout.duration()),

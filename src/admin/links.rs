@@ -77,15 +77,7 @@ fn busiest<'a>(measured: impl Iterator<Item = Links<'a>>) -> Vec<Links<'a>> {
 
 impl Links<'_> {
     fn compare_silence(&self, other: &Links<'_>) -> Ordering {
-        let silence = |links: &Links<'_>| {
-            let silences = [links.quality.up.silent, links.quality.down.silent];
-            silences
-                .into_iter()
-                .flatten()
-                .min()
-                .unwrap_or(Duration::MAX)
-        };
-        silence(self).cmp(&silence(other))
+        silence(&self.quality).cmp(&silence(&other.quality))
     }
 
     fn worst_loss(&self) -> f64 {
@@ -144,6 +136,16 @@ impl Links<'_> {
     }
 }
 
+/// The time since the last media packet on either link.
+pub(super) fn silence(quality: &Quality) -> Duration {
+    let silences = [quality.up.silent, quality.down.silent];
+    silences
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(Duration::MAX)
+}
+
 /// Returns a link for scripts. Unknown values are `null`.
 fn link_json(link: &LinkQuality) -> Value {
     json!({
@@ -156,12 +158,12 @@ fn link_json(link: &LinkQuality) -> Value {
     })
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub(super) fn milliseconds(time: Duration) -> f64 {
     rounded(time.as_secs_f64() * 1000.0)
 }
 
 /// Rounds to a tenth.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 

@@ -31,6 +31,7 @@ mod session_row;
 mod sessions;
 mod socket;
 mod status;
+mod top;
 mod user_lookup;
 mod users;
 
@@ -48,3 +49,4 @@ pub use response::{Body, Response};
 pub use server::{Listener, serve};
 pub use socket::SocketError;
 pub use status::NOT_UPGRADED;
+pub use top::{LinkState, MeasuredLink, TopPerson, TopSnapshot};

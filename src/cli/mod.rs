@@ -15,6 +15,7 @@ mod password;
 mod ports;
 mod show_config;
 mod store;
+mod top;
 
 use std::io;
 use std::process::ExitCode;
@@ -64,6 +65,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         })) => {
             log_warnings();
             return drain::run(load(&sources)?.config, timeout, cli.json);
+        }
+        Command::Admin(AdminCommand::Server(ServerCommand::Top)) => {
+            log_warnings();
+            return top::run(load(&sources)?.config, cli.json);
         }
         Command::Admin(command) => {
             log_warnings();

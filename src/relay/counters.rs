@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::ingress::{RejectCounters, RejectReason};
 use crate::turn::{DropReason, ErrorReason, Transport};
 
+use super::totals::RelayTotals;
 use super::udp_listeners::UdpListeners;
 
 /// The path of a relayed packet.
@@ -115,6 +116,19 @@ impl Counters {
 
     pub fn icmp(&self) {
         add(&self.icmp, 1);
+    }
+
+    /// Adds what was relayed and what was lost.
+    pub(super) fn add_to(&self, totals: &mut RelayTotals) {
+        let sum = |counters: &mut dyn Iterator<Item = &AtomicU64>| -> u64 {
+            counters
+                .map(|counter| counter.load(Ordering::Relaxed))
+                .sum()
+        };
+        let lost = [&self.unsent, &self.stream_overflow, &self.shard_overflow];
+        totals.packets += sum(&mut self.packets.iter().flatten());
+        totals.bytes += sum(&mut self.bytes.iter().flatten());
+        totals.dropped += sum(&mut self.dropped.iter().chain(lost));
     }
 
     pub fn set_gauges(&self, allocations: usize, streams: usize) {

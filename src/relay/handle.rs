@@ -24,10 +24,12 @@ use crate::turn::{
 };
 
 use super::acceptor::Acceptor;
+use super::counters::Counters;
 use super::current_addresses::{CurrentAddresses, relayed_address_texts};
 use super::external_ip::ExternalIpSettings;
 use super::mailbox::{Command, Mailbox};
 use super::settings;
+use super::totals::RelayTotals;
 use super::udp_listeners::UdpListeners;
 
 /// Timeout for the reply of a shard. Under full load, a shard still handles commands thousands of times a
@@ -50,6 +52,8 @@ pub struct Handle {
     /// `None` without shards.
     pub(super) path_changes: Option<broadcast::Sender<PathChange>>,
     pub(super) udp_listeners: UdpListeners,
+    /// Of each shard.
+    pub(super) counters: Arc<[Arc<Counters>]>,
 }
 
 /// This host's addresses in force, and a channel for new settings of them.
@@ -98,6 +102,16 @@ impl Handle {
     /// address.
     pub fn receive_drops(&self) -> BTreeMap<SocketAddr, u64> {
         self.udp_listeners.receive_drops()
+    }
+
+    /// The traffic of this relay since the start of the process.
+    pub fn totals(&self) -> RelayTotals {
+        let mut totals = RelayTotals::default();
+        for shard in self.counters.iter() {
+            shard.add_to(&mut totals);
+        }
+        totals.dropped += self.receive_drops().values().sum::<u64>();
+        totals
     }
 
     /// Adds a room. Credentials whose name has this id after a `/` are bound to the room.

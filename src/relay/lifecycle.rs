@@ -113,6 +113,7 @@ impl Relay {
                 directory: Some(config.directory),
                 path_changes: Some(path_changes),
                 udp_listeners: listeners.clone(),
+                counters: counters.iter().cloned().collect(),
             },
             counters,
             listeners,

@@ -41,6 +41,7 @@ mod stream;
 mod stream_table;
 mod threads;
 mod tls;
+mod totals;
 mod udp;
 mod udp_listeners;
 
@@ -56,6 +57,7 @@ pub use lifecycle::Relay;
 pub use listeners::{BoundListeners, bind};
 pub use options::{Options, shard_count};
 pub use threads::Ended;
+pub use totals::RelayTotals;
 pub use udp::{
     DescriptorQueue, MAX_DESCRIPTORS_PER_MESSAGE, receive_descriptors, send_descriptors,
 };

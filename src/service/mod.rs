@@ -78,6 +78,7 @@ pub use moderation::rules::{Act, Actor, Refusal, Standing, check_act};
 pub use outbox::{Outbox, frame_cost};
 pub use own_relay::relay_ports;
 pub use pending_answer::PendingAnswer;
+pub use quality::Level;
 pub use redis_comparison::have_same_keys;
 pub use redis_health::{RedisHealth, RedisState};
 pub use relay_address::RelayAddress;

@@ -23,6 +23,7 @@ pub(crate) mod postgres;
 pub(crate) mod prefix_proxy;
 pub(crate) mod redis;
 pub(crate) mod room_view;
+pub(crate) mod screen;
 pub(crate) mod sentinel;
 pub(crate) mod socket;
 pub(crate) mod tcp_proxy;

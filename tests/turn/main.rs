@@ -29,6 +29,7 @@ mod shards;
 mod soak;
 mod streams;
 mod tls;
+mod top;
 mod traffic;
 mod turn_crate;
 mod unauthenticated;

@@ -6,7 +6,7 @@ use crate::open_relay;
 use crate::support::turn::{Client, channel_data, connected};
 
 /// A media packet of 20 ms.
-fn media(sequence: u16) -> Vec<u8> {
+pub(crate) fn media(sequence: u16) -> Vec<u8> {
     let mut packet = vec![0x80, 111];
     packet.extend(sequence.to_be_bytes());
     packet.extend((960 * u32::from(sequence)).to_be_bytes());

@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::links::LinkValues;
+use crate::turn::LinkQuality;
 
 /// How good a link is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(in crate::service) enum Level {
+pub enum Level {
     #[default]
     Good,
     Weak,
@@ -27,6 +28,13 @@ const BAD_LOSS_PERCENT: f64 = 8.0;
 const HYSTERESIS: u32 = 2;
 
 impl Level {
+    /// Returns how good a link is by its present values alone; `None` without media, and with too few packets
+    /// for a judgement.
+    pub fn of(link: &LinkQuality, round_trip: Option<Duration>) -> Option<Level> {
+        let values = LinkValues::of(link, round_trip)?;
+        values.is_rated().then(|| rate(&values, 1))
+    }
+
     /// Returns the level after this one. A link that is not rated is good.
     pub(super) fn next(self, values: &LinkValues) -> Level {
         if !values.is_rated() {

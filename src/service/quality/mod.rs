@@ -14,6 +14,7 @@ use histograms::Histograms;
 use reports::{RelayedAddresses, WaitingReports};
 
 pub(super) use frames::LinkReport;
+pub use levels::Level;
 pub(super) use paths::follow_paths;
 pub(super) use poll::follow_links;
 pub(super) use reports::UserReport;
