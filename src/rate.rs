@@ -84,6 +84,11 @@ impl Gcra {
     pub fn is_idle(&self, now: Mono) -> bool {
         self.0 <= now.0
     }
+
+    /// Adds the use of an earlier limiter: afterwards at least as much is used as in `earlier`.
+    pub fn merge(&mut self, earlier: Gcra) {
+        self.0 = self.0.max(earlier.0);
+    }
 }
 
 /// A [`Gcra`] for several threads.

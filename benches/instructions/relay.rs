@@ -481,6 +481,8 @@ fn settings() -> Settings {
         allow_anonymous: true,
         end_at_expiry: false,
         same_room: false,
+        // Limited, as it is by default.
+        new_peers: Limit::every(Duration::from_millis(100), 600),
         quality: false,
         traffic: Traffic::Any,
         unauthenticated: Arc::new(PerIpLimiter::new(

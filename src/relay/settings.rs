@@ -1,6 +1,7 @@
 //! The configuration of the shards' servers, at startup and at each reload.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{self, QualityMode, RelayMode, RelayScope, TrafficMode};
 use crate::credential::Credentials;
@@ -43,11 +44,19 @@ pub(super) fn settings(turn: &config::Turn, credentials: Credentials) -> Setting
             TrafficMode::Rooms => Traffic::Rooms,
         },
         same_room: turn.scope == RelayScope::Room,
+        new_peers: new_peers(turn.new_peers_per_minute),
         unauthenticated: Arc::new(PerIpLimiter::new(
             Limit::per_second(rate, rate * UNAUTHENTICATED_BURST_SECONDS),
             UNAUTHENTICATED_LIMITERS,
         )),
         alternates: Alternates::new(turn.alternate_server.clone()),
+    }
+}
+
+fn new_peers(per_minute: u32) -> Limit {
+    match per_minute {
+        0 => Limit::UNLIMITED,
+        peers => Limit::every(Duration::from_secs(60) / peers, peers.into()),
     }
 }
 

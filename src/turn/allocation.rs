@@ -115,6 +115,10 @@ pub(super) enum PortParity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Permission {
     pub ip: IpAddr,
+    /// The port of the last Send indication that left this relay: it needs no look-up among the user's
+    /// peers. 0 if there was none.
+    #[serde(skip)]
+    pub last_port: u16,
     pub expires: Mono,
 }
 
@@ -130,6 +134,21 @@ pub(super) struct Channel {
     pub target: Option<AllocationId>,
     pub peer: SocketAddr,
     pub expires: Mono,
+}
+
+impl Permission {
+    fn new(ip: IpAddr, expires: Mono) -> Permission {
+        Permission {
+            ip,
+            last_port: 0,
+            expires,
+        }
+    }
+
+    /// Returns the permission without its last port, which another process does not know.
+    pub(super) fn without_last_port(&self) -> Permission {
+        Permission::new(self.ip, self.expires)
+    }
 }
 
 impl Channel {
@@ -226,7 +245,7 @@ impl Allocation {
     pub(super) fn permit_peer(&mut self, ip: IpAddr, expires: Mono) {
         match self.permissions.iter_mut().find(|p| p.ip == ip) {
             Some(permission) => permission.expires = expires,
-            None => self.permissions.push(Permission { ip, expires }),
+            None => self.permissions.push(Permission::new(ip, expires)),
         }
     }
 

@@ -55,6 +55,8 @@ struct Row {
 /// The location of a peer's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerLocation {
+    /// A relayed address of this shard: that of the hint.
+    Hinted(AllocationId),
     /// A relayed address of this shard.
     Local(AllocationId),
     /// A relayed address of another shard.
@@ -204,7 +206,7 @@ impl AllocationTable {
         if let Some(id) = hint
             && self.has_relayed(id, address)
         {
-            return PeerLocation::Local(id);
+            return PeerLocation::Hinted(id);
         }
         if self.epoch != self.directory.epoch() {
             self.renew_relay_ips();

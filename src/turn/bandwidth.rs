@@ -36,7 +36,7 @@ pub(super) fn spend(
     now: Mono,
     payload: usize,
 ) -> Result<(), DropReason> {
-    let (user, total) = (&allocation.permit.bandwidth, &config.quotas.bandwidth);
+    let (user, total) = (&allocation.permit.usage.bandwidth, &config.quotas.bandwidth);
     let (limiter, user, total) = match direction {
         Direction::ToPeer => (&mut allocation.to_peers, &user.to_peers, &total.to_peers),
         Direction::ToClient => (&mut allocation.to_client, &user.to_client, &total.to_client),

@@ -44,6 +44,7 @@ impl Server {
             return Err(ErrorReason::PeerDenied);
         }
         self.check_permission_quota(id, &requested)?;
+        self.count_permissions(id, &requested, request.now.mono)?;
         for ip in requested {
             self.table.permit_peer(id, ip, request.now.mono);
         }
@@ -97,6 +98,7 @@ impl Server {
         if !known && allocation.channels.len() >= max_channels {
             return Err(ErrorReason::PeerQuota);
         }
+        self.count_channel(id, peer, now.mono)?;
         self.table.permit_peer(id, peer.ip(), now.mono);
         self.table.bind_channel(id, number, peer, direct, now.mono);
         Ok(Granted::Plain)

@@ -12,9 +12,11 @@ use crate::clock::Mono;
 use crate::rate::{self, Gcra, SharedGcra};
 
 use super::ErrorReason;
+use super::recent_peers::RecentPeers;
 
 /// The quotas and their counts. The entry of a user exists while the user has allocations, and
-/// until the used bandwidth has recovered: a new allocation must not get a new burst.
+/// until the used bandwidth and the limit of new peers have recovered: a new allocation must not get
+/// a new burst.
 #[derive(Debug, Default)]
 pub struct Quotas {
     is_closed: AtomicBool,
@@ -39,7 +41,14 @@ struct Users {
 #[derive(Debug)]
 struct Entry {
     held: u32,
-    bandwidth: Arc<Bandwidth>,
+    usage: Arc<Usage>,
+}
+
+/// The use of bandwidth and of new peers by all allocations of a user.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    pub bandwidth: Bandwidth,
+    pub peers: RecentPeers,
 }
 
 /// The bandwidth limiters of a group of allocations, one for each direction.
@@ -56,15 +65,17 @@ pub struct Permit {
     user: Box<str>,
     /// The prefix of the client's address; `None` for reservations of a previous process.
     address: Option<u64>,
-    pub bandwidth: Arc<Bandwidth>,
+    pub(super) usage: Arc<Usage>,
 }
 
-/// The used bandwidth of a user, for another process.
+/// The used bandwidth and the new peers of a user, for another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BandwidthUse {
     user: Box<str>,
     to_peers: Gcra,
     to_client: Gcra,
+    #[serde(default)]
+    new_peers: Gcra,
 }
 
 /// The quota that is exhausted.
@@ -180,7 +191,7 @@ impl Quotas {
             quotas: self.clone(),
             user: user.into(),
             address,
-            bandwidth: entry.bandwidth.clone(),
+            usage: entry.usage.clone(),
         }
     }
 
@@ -194,8 +205,9 @@ impl Quotas {
             .filter(|(_, entry)| !entry.is_idle(now));
         let bandwidth_use = busy.map(|(user, entry)| BandwidthUse {
             user: user.clone(),
-            to_peers: entry.bandwidth.to_peers.snapshot(),
-            to_client: entry.bandwidth.to_client.snapshot(),
+            to_peers: entry.usage.bandwidth.to_peers.snapshot(),
+            to_client: entry.usage.bandwidth.to_client.snapshot(),
+            new_peers: entry.usage.peers.used(),
         });
         bandwidth_use.collect()
     }
@@ -204,9 +216,10 @@ impl Quotas {
     pub fn merge_bandwidth_use(&self, bandwidth_use: &[BandwidthUse]) {
         let mut users = self.users();
         for user_bandwidth in bandwidth_use {
-            let bandwidth = &users.entry(&user_bandwidth.user).bandwidth;
+            let Usage { bandwidth, peers } = &*users.entry(&user_bandwidth.user).usage;
             bandwidth.to_peers.merge(user_bandwidth.to_peers);
             bandwidth.to_client.merge(user_bandwidth.to_client);
+            peers.merge(user_bandwidth.new_peers);
         }
     }
 
@@ -228,7 +241,7 @@ impl Users {
     fn entry(&mut self, user: &str) -> &mut Entry {
         self.entries.entry(user.into()).or_insert_with(|| Entry {
             held: 0,
-            bandwidth: Arc::default(),
+            usage: Arc::default(),
         })
     }
 }
@@ -238,8 +251,8 @@ impl Entry {
         let Bandwidth {
             to_peers,
             to_client,
-        } = &*self.bandwidth;
-        to_peers.is_idle(now) && to_client.is_idle(now)
+        } = &self.usage.bandwidth;
+        to_peers.is_idle(now) && to_client.is_idle(now) && self.usage.peers.is_idle(now)
     }
 }
 
@@ -280,7 +293,7 @@ impl From<Exhausted> for ErrorReason {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
 
     use super::*;
     use crate::rate::Limit;
@@ -363,10 +376,26 @@ mod tests {
         let quotas = Arc::new(Quotas::new(3, 2, 3));
         let limit = Limit::per_second(1000, 1000);
         let first = quotas.take("alice", CLIENT, NOW).unwrap();
-        assert!(first.bandwidth.to_peers.take(limit, NOW, 1000));
+        assert!(first.usage.bandwidth.to_peers.take(limit, NOW, 1000));
         drop(first);
         let again = quotas.take("alice", CLIENT, NOW).unwrap();
-        assert!(!again.bandwidth.to_peers.take(limit, NOW, 1000));
+        assert!(!again.usage.bandwidth.to_peers.take(limit, NOW, 1000));
+    }
+
+    #[test]
+    fn a_user_without_allocations_keeps_the_used_limit_of_new_peers() {
+        let quotas = Arc::new(Quotas::new(10, 2, 10));
+        let take = |user: &str| quotas.take(user, CLIENT, NOW).unwrap();
+        let reach = |permit: &Permit, port: u16| {
+            let peers = [SocketAddr::new(CLIENT, port).into()];
+            let limit = Limit::per_second(1, 1);
+            permit.usage.peers.admit(limit, NOW, &peers, &[], NOW)
+        };
+        assert!(reach(&take("alice"), 1));
+        for number in 0..1000 {
+            take(&format!("user-{number}"));
+        }
+        assert!(!reach(&take("alice"), 2));
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub enum ErrorReason {
     AddressQuota,
     #[error("quota of permissions or channels")]
     PeerQuota,
+    /// The user has reached too many new peers.
+    #[error("new peers")]
+    NewPeers,
     #[error("total quota")]
     TotalQuota,
     #[error("no relay port")]
@@ -111,6 +114,9 @@ pub enum DropReason {
     PeerPortDenied,
     #[error("peer of another room")]
     OtherRoom,
+    /// The user has reached too many new peers.
+    #[error("new peers")]
+    NewPeers,
     #[error("no such relayed address")]
     NoRelay,
     /// `turn.traffic` does not allow this application data.
@@ -133,7 +139,7 @@ pub enum DropReason {
 
 impl ErrorReason {
     /// All variants, in the order of their discriminants.
-    pub const ALL: [ErrorReason; 29] = [
+    pub const ALL: [ErrorReason; 30] = [
         ErrorReason::Challenge,
         ErrorReason::BadRequest,
         ErrorReason::PasswordAlgorithms,
@@ -157,6 +163,7 @@ impl ErrorReason {
         ErrorReason::UserQuota,
         ErrorReason::AddressQuota,
         ErrorReason::PeerQuota,
+        ErrorReason::NewPeers,
         ErrorReason::TotalQuota,
         ErrorReason::NoPort,
         ErrorReason::NoReservation,
@@ -194,6 +201,7 @@ impl ErrorReason {
                 (486, "Allocation Quota Reached")
             }
             ErrorReason::PeerQuota
+            | ErrorReason::NewPeers
             | ErrorReason::NoPort
             | ErrorReason::NoReservation
             | ErrorReason::Draining => (508, "Insufficient Capacity"),
@@ -203,7 +211,7 @@ impl ErrorReason {
 
 impl DropReason {
     /// All variants, in the order of their discriminants.
-    pub const ALL: [DropReason; 19] = [
+    pub const ALL: [DropReason; 20] = [
         DropReason::NotStun,
         DropReason::Malformed,
         DropReason::NotForServer,
@@ -215,6 +223,7 @@ impl DropReason {
         DropReason::PeerDenied,
         DropReason::PeerPortDenied,
         DropReason::OtherRoom,
+        DropReason::NewPeers,
         DropReason::NoRelay,
         DropReason::Traffic,
         DropReason::TooLarge,

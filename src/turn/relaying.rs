@@ -28,7 +28,8 @@ const MAX_INDICATION_PAYLOAD: usize = 0xfffc - 2 * ATTRIBUTE_HEADER - MAX_XOR_AD
 #[derive(Clone, Copy)]
 struct SendTarget {
     peer: SocketAddr,
-    /// Whether the policy permits the peer. Otherwise only the hairpin is open.
+    /// Whether the data may leave this relay: the policy permits the peer of the channel. A Send indication
+    /// is checked when it leaves.
     direct: bool,
     /// Whether the IP packet to the peer must not be fragmented.
     dont_fragment: bool,
@@ -116,7 +117,7 @@ impl Server {
         };
         let send = SendTarget {
             peer: indication.peer,
-            direct: self.policy.permits_port(indication.peer),
+            direct: false,
             dont_fragment: indication.dont_fragment,
             channel: None,
         };
@@ -208,12 +209,15 @@ impl Server {
         }
         let bytes = payload.len() as u64;
         let hint = send.channel.and_then(|(_, target)| target);
-        let verdict = match self.table.locate(peer, hint) {
-            PeerLocation::Local(target) => {
-                // A hint names only clients in the scope.
-                if hint != Some(target) && !self.admits(id, send, target) {
-                    return Verdict::Dropped(DropReason::OtherRoom);
-                }
+        let location = self.table.locate(peer, hint);
+        // A hint names only clients in the scope.
+        if let PeerLocation::Local(target) = location
+            && !self.admits(id, send, target)
+        {
+            return Verdict::Dropped(DropReason::OtherRoom);
+        }
+        let verdict = match location {
+            PeerLocation::Hinted(target) | PeerLocation::Local(target) => {
                 self.deliver_to_client::<MEASURES>(now, target, relayed, buffer, payload)
             }
             PeerLocation::OtherShard(shard) => Verdict::ToShard {
@@ -228,16 +232,43 @@ impl Server {
                 dont_fragment: send.dont_fragment,
                 range: payload,
             },
-            PeerLocation::NotRelayed if self.policy.is_denied_port(peer) => {
-                Verdict::Dropped(DropReason::PeerPortDenied)
-            }
-            PeerLocation::NotRelayed => Verdict::Dropped(DropReason::NoRelay),
+            PeerLocation::NotRelayed => self.send_outside(now, id, send, socket, payload),
         };
         let is_relayed = !matches!(verdict, Verdict::Dropped(_));
         if let Some(allocation) = self.table.get(id).filter(|_| is_relayed) {
             allocation.bytes_up += bytes;
         }
         verdict
+    }
+
+    /// Returns the verdict for data that is not for a client of this relay, and not on a channel to a
+    /// permitted peer.
+    #[inline(never)]
+    fn send_outside(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        send: &SendTarget,
+        socket: u32,
+        payload: Range<usize>,
+    ) -> Verdict {
+        let peer = send.peer;
+        if send.channel.is_some() || !self.policy.permits_port(peer) {
+            return Verdict::Dropped(if self.policy.is_denied_port(peer) {
+                DropReason::PeerPortDenied
+            } else {
+                DropReason::NoRelay
+            });
+        }
+        if !self.count_sent(id, peer, now.mono) {
+            return Verdict::Dropped(DropReason::NewPeers);
+        }
+        Verdict::ToPeer {
+            socket,
+            peer,
+            dont_fragment: send.dont_fragment,
+            range: payload,
+        }
     }
 
     /// Returns whether the scope lets the client of the allocation `id` reach that of `target`. If so,

@@ -64,6 +64,8 @@ pub struct Settings {
     /// Whether a client reaches clients of its own room only, and a client without a room only clients
     /// without one. Peers outside this relay are not concerned.
     pub same_room: bool,
+    /// Peers that a user reaches although the user has not had them in the last ten minutes.
+    pub new_peers: Limit,
     /// The rate of responses to unauthenticated requests.
     pub unauthenticated: Arc<PerIpLimiter>,
     pub alternates: Alternates,

@@ -19,6 +19,7 @@ use super::algorithms::{Key, LongTerm, Scheme};
 use super::allocate::MAX_ENDED;
 use super::allocation::{Allocation, Channel, Permission, RelayedAddress};
 use super::family::Family;
+use super::recent_peers::Peer;
 use super::reservation::{Reservation, Token};
 use super::settings::Config;
 use super::{ErrorReason, Output, Route, Server};
@@ -180,7 +181,11 @@ impl AllocationState {
             relays: allocation.relayed_addresses().copied().collect(),
             unavailable: allocation.unavailable,
             token: allocation.token,
-            permissions: allocation.permissions.to_vec(),
+            permissions: allocation
+                .permissions
+                .iter()
+                .map(Permission::without_last_port)
+                .collect(),
             channels: allocation
                 .channels
                 .iter()
@@ -228,9 +233,17 @@ impl AllocationState {
             let client = route.client.ip();
             config.quotas.restore(&user, Some(client))
         };
+        let first_permit = permit();
+        let peers = &first_permit.usage.peers;
+        for permission in &permissions {
+            peers.restore(Peer::of_permission(permission.ip), permission.expires);
+        }
+        for channel in &channels {
+            peers.restore(channel.peer.into(), channel.expires);
+        }
         Some(Allocation {
             route,
-            permit: permit(),
+            permit: first_permit,
             second_permit: has_second.then(permit),
             username: self.username,
             user,

@@ -21,6 +21,7 @@ mod host_addresses;
 mod icmp;
 mod internal;
 mod nat_discovery;
+mod new_peers;
 mod proxy_protocol;
 mod quality;
 mod relay;

@@ -199,6 +199,13 @@ settings! {
         /// See [What may be relayed](../inside/relay.md#what-may-be-relayed).
         traffic: TrafficMode = TrafficMode::Rooms, Live;
 
+        /// New peers of one user in a minute, and at once. A peer is new if the user has had no permission or
+        /// channel for it in the last ten minutes. More get 508 (`new peers`), and Send indications to them are
+        /// dropped, which bounds scans of networks and ports. 0 = unlimited.
+        ///
+        /// A browser needs two for each remote candidate. See [New peers](../inside/relay.md#new-peers).
+        new_peers_per_minute: u32 = 600, Live;
+
         /// Whether the relay measures loss, jitter, round trips and silence of its clients, and notices when the
         /// path of a client dies in the middle of a call: `"on"` or `"off"`. It reads the headers of media
         /// packets, which are not encrypted.

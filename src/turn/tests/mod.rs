@@ -13,6 +13,7 @@ mod host;
 mod icmp;
 mod internal;
 mod link_quality;
+mod new_peers;
 mod reconfigure;
 mod relaying;
 mod room_relays;
@@ -134,6 +135,7 @@ fn settings() -> Settings {
         quality: true,
         traffic: Traffic::Any,
         same_room: false,
+        new_peers: Limit::UNLIMITED,
         unauthenticated: Arc::new(PerIpLimiter::new(Limit::UNLIMITED, 64)),
         alternates: Alternates::default(),
     }

@@ -666,6 +666,7 @@ fn settings((denied, same_room): (bool, bool), unauthenticated: Arc<PerIpLimiter
         quality: true,
         traffic: Traffic::Rooms,
         same_room,
+        new_peers: Limit::every(Duration::from_secs(10), 6),
         unauthenticated,
         alternates: Alternates::default(),
     }
