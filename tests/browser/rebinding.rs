@@ -8,7 +8,7 @@ use crate::{ADA, GRACE, folder};
 
 /// The longest silence in milliseconds. A release build, which `tests/long/rebinding` runs alone on the machine, meets
 /// the real limit. In CI other tests run beside it: there the silence ends before ICE would notice.
-pub(crate) const SILENCE_MS: f64 = if cfg!(debug_assertions) {
+const SILENCE_MS: f64 = if cfg!(debug_assertions) {
     5_000.0
 } else {
     1_500.0
