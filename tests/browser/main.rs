@@ -10,6 +10,7 @@ mod cluster;
 mod drain;
 mod dtx;
 mod early_candidates;
+mod false_alarms;
 mod frames;
 mod hostile;
 mod kick;

@@ -215,7 +215,11 @@ fn wav(tone: u32) -> Vec<u8> {
         (phase.sin() * 12_000.0) as i16
     });
     let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
-    let length = data.len() as u32;
+    [wav_header(RATE, data.len() as u32), data].concat()
+}
+
+/// The head of a WAV file with `length` bytes of 16 bit, mono.
+pub(crate) fn wav_header(rate: u32, length: u32) -> Vec<u8> {
     let header: [&[u8]; 13] = [
         b"RIFF",
         &(36 + length).to_le_bytes(),
@@ -224,14 +228,14 @@ fn wav(tone: u32) -> Vec<u8> {
         &16u32.to_le_bytes(),
         &1u16.to_le_bytes(), // PCM
         &1u16.to_le_bytes(), // one channel
-        &RATE.to_le_bytes(),
-        &(RATE * 2).to_le_bytes(),
+        &rate.to_le_bytes(),
+        &(rate * 2).to_le_bytes(),
         &2u16.to_le_bytes(),  // bytes a frame
         &16u16.to_le_bytes(), // bits a sample
         b"data",
         &length.to_le_bytes(),
     ];
-    [header.concat(), data].concat()
+    header.concat()
 }
 
 const PRELUDE: &str = r"
