@@ -8,7 +8,7 @@
 //! | 5 · composition | `main`, [`cli`], [`daemon`], [`bench`](mod@bench) |
 //! | 4 · edges | [`http`], [`admin`], [`acme`] |
 //! | 3 · service | [`service`] |
-//! | 2 · adapters | [`relay`], [`ingress`], [`storage`], [`data_dir`], [`bus`] |
+//! | 2 · adapters | [`relay`], [`ingress`], [`storage`], [`data_dir`], [`bus`], [`https_client`] |
 //! | 1 · state machines | [`turn`], [`room`] |
 //! | 0 · values | [`stun`], [`credential`], [`token`], [`config`], [`clock`], [`der`], [`display_name`], [`metrics`], [`net`], [`password`], [`plural`], [`public_key`], [`rate`], [`secret`], [`text_file`], [`tls`], [`url`] |
 
@@ -25,6 +25,7 @@ pub mod data_dir;
 pub mod der;
 pub mod display_name;
 pub mod http;
+pub mod https_client;
 pub mod ingress;
 pub mod metrics;
 pub mod net;

@@ -19,7 +19,7 @@ use key::error;
 pub use key::{KeyError, Kind, Material, PublicKey};
 
 /// Maximum size of a file of keys.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Maximum number of keys: a token may be tried with each.
 const MAX_KEYS: usize = 64;
@@ -45,7 +45,15 @@ pub fn read_pem(path: &Path, kind: Kind) -> Result<Vec<PublicKey>, KeyError> {
 /// # Errors
 /// The file can't be read, is not a JWKS, contains a secret, or contains no such key.
 pub fn read_jwks(path: &Path, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, KeyError> {
-    let keys = jwks::parse(&read_text(path)?, kind, algorithm)?;
+    parse_jwks(&read_text(path)?, kind, algorithm)
+}
+
+/// Parses the keys of a JWKS that are of this kind and not for another algorithm, in order.
+///
+/// # Errors
+/// The text is not a JWKS, contains a secret, or contains no such key.
+pub fn parse_jwks(text: &str, kind: Kind, algorithm: &str) -> Result<Vec<PublicKey>, KeyError> {
+    let keys = jwks::parse(text, kind, algorithm)?;
     match keys.len() {
         0 => Err(error(format!(
             "holds no key for {algorithm}, which takes {}",

@@ -10,6 +10,8 @@ use crate::public_key::{self, KeyError, Kind, PublicKey};
 /// The settings that name files of public keys.
 const FILE_KEYS: [&str; 2] = ["auth.public_key_file", "auth.jwks_file"];
 
+const URL_KEY: &str = "auth.jwks_url";
+
 /// Fills in `auth.public_keys`. Returns every violation: the key, and what must change.
 pub(super) fn load_public_keys(auth: &mut Auth) -> Vec<Violation> {
     match auth.algorithm.key_kind() {
@@ -17,13 +19,18 @@ pub(super) fn load_public_keys(auth: &mut Auth) -> Vec<Violation> {
         Some(kind) => {
             let mut violations = Vec::new();
             auth.public_keys = Vec::new();
-            if auth.public_key_file.is_none() && auth.jwks_file.is_none() {
+            let sources = [
+                auth.public_key_file.is_some(),
+                auth.jwks_file.is_some(),
+                auth.jwks_url.is_some(),
+            ];
+            if !sources.contains(&true) {
                 violations.push(Violation::with(
                     "auth.algorithm",
                     &FILE_KEYS,
                     format!(
                         "is {}, which takes {}: name its file in auth.public_key_file or \
-                         auth.jwks_file",
+                         auth.jwks_file, or its URL in auth.jwks_url",
                         auth.algorithm.name(),
                         kind.name()
                     ),
@@ -62,15 +69,17 @@ fn key_error_text(path: &Path, violation: &KeyError, algorithm: Algorithm) -> St
     format!("names {path} for {}, which {violation}", algorithm.name())
 }
 
-/// Rejects a key file that `auth.algorithm` does not use: it is a mistake.
+/// Rejects a source of keys that `auth.algorithm` does not use: it is a mistake.
 fn unused_files(auth: &Auth) -> Vec<Violation> {
     let name = auth.algorithm.name();
-    FILE_KEYS
+    let files = FILE_KEYS
         .into_iter()
         .zip([&auth.public_key_file, &auth.jwks_file])
-        .filter_map(|(key, path)| Some((key, path.as_ref()?)))
+        .filter_map(|(key, path)| Some((key, path.as_ref()?.display().to_string())));
+    let url = auth.jwks_url.iter().map(|url| (URL_KEY, url.clone()));
+    files
+        .chain(url)
         .map(|(key, path)| {
-            let path = path.display();
             let text = format!(
                 "names {path}, but auth.algorithm is {name}, which takes a shared secret: \
                  set it to what the tokens are signed with, such as RS256 or ES256"

@@ -162,8 +162,13 @@ impl Server {
             None => None,
         };
         let redis_health = cluster.map(Cluster::redis_health).unwrap_or_default();
+        let issuer_keys = service::IssuerKeys::new(&config.auth);
+        let issuer_keys = issuer_keys
+            .map_err(anyhow::Error::msg)
+            .context("the keys at auth.jwks_url cannot be fetched")?;
         let settings = Settings::new(config, prepared.tokens, prepared.credentials);
         let app = App {
+            issuer_keys: issuer_keys.map(Arc::new),
             started: start.started,
             hub,
             relay: relay.handle.clone(),

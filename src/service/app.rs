@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::change_order::ChangeOrder;
 use super::health_log::HealthLogLimits;
 use super::hub::Hub;
+use super::issuer_keys::IssuerKeys;
 use super::redis_health::RedisHealth;
 use super::relay_nodes::RelayNodes;
 use super::settings::{LiveSettings, Settings};
@@ -42,6 +43,8 @@ pub struct App {
     pub order: ChangeOrder,
     pub health_log: HealthLogLimits,
     pub redis_health: RedisHealth,
+    /// `None` without `auth.jwks_url`.
+    pub issuer_keys: Option<Arc<IssuerKeys>>,
 }
 
 impl App {

@@ -87,8 +87,20 @@ pub async fn room_access(
     // Taken once, so that the keys and the rules for their claims are of the same settings.
     let settings = app.settings();
     let token = token.ok_or(AuthError::NoToken)?;
-    let claims = settings.tokens.check(token, unix)?;
+    let claims = check_token(app, &settings, token).await?;
     access(app, &settings, claims, room, unix).await
+}
+
+/// Verifies a token by the configured keys and those that its issuer publishes.
+pub(super) async fn check_token(
+    app: &App,
+    settings: &Settings,
+    token: &str,
+) -> Result<Claims, TokenError> {
+    match &app.issuer_keys {
+        Some(issuer) => issuer.check_or_refresh(&settings.tokens, token).await,
+        None => settings.tokens.check(token, clock::now().unix),
+    }
 }
 
 /// Reads the relation to `room` of a user whose token was checked before, with these claims.

@@ -35,6 +35,7 @@ pub(super) fn app(hub: Arc<Hub>, store: Store, relay: relay::Handle) -> Arc<App>
         health_log: Default::default(),
         relay_nodes: None,
         redis_health: Default::default(),
+        issuer_keys: None,
         relay,
         metrics: Metrics::new(),
     })

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::{
-    cluster, expiry, external_changes, live_updates, quality, redis_watch, relay_placement,
-    retention, role_updates,
+    cluster, expiry, external_changes, issuer_keys, live_updates, quality, redis_watch,
+    relay_placement, retention, role_updates,
 };
 use crate::credential::Revocations;
 
@@ -21,6 +21,10 @@ pub async fn run_background_tasks(
 ) {
     let mut tasks = JoinSet::new();
     tasks.spawn(expiry::run(app.clone(), shutdown.clone()));
+    tasks.spawn(issuer_keys::follow(
+        app.issuer_keys.clone(),
+        shutdown.clone(),
+    ));
     tasks.spawn(retention::run(app.clone(), shutdown.clone()));
     tasks.spawn(cluster::serve(
         app.clone(),

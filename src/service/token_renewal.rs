@@ -2,9 +2,8 @@
 
 use super::admission::{admit, read_access};
 use super::app::App;
-use super::auth::{AuthError, RoomAccess, is_foreign_admin, room_access_of};
+use super::auth::{AuthError, RoomAccess, check_token, is_foreign_admin, room_access_of};
 use super::pending_answer::PendingAnswer;
-use crate::clock;
 use crate::room::CloseCode;
 use crate::token::Claims;
 
@@ -27,7 +26,7 @@ pub async fn check_successor(
     token: &str,
     room: &str,
 ) -> Result<RoomAccess, TokenRefusal> {
-    let checked = app.settings().tokens.check(token, clock::now().unix);
+    let checked = check_token(app, &app.settings(), token).await;
     let claims = checked.map_err(AuthError::from)?;
     // Before the store is asked, which may provision an unknown user.
     if claims.sub != held.sub {

@@ -20,6 +20,8 @@ pub enum TokenError {
     WrongAlgorithm,
     #[error("the token's signature fits none of the configured keys")]
     BadSignature,
+    #[error("the token names a key (`kid`) that its issuer does not publish at `auth.jwks_url`")]
+    UnknownKey,
     #[error("the token demands extensions (`crit`) that parlor does not know")]
     UnknownExtension,
     #[error("the token has no expiry (`exp`)")]
@@ -46,6 +48,7 @@ impl TokenError {
             TokenError::BadClaims => "bad-claims",
             TokenError::WrongAlgorithm => "wrong-algorithm",
             TokenError::BadSignature => "bad-signature",
+            TokenError::UnknownKey => "unknown-key",
             TokenError::UnknownExtension => "unknown-extension",
             TokenError::NoExpiry => "no-expiry",
             TokenError::Expired => "expired",

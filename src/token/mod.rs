@@ -24,6 +24,7 @@ pub use error::TokenError;
 pub use ids::{ROOM_ID_RULE, USER_ID_RULE, valid_room_id, valid_user_id};
 
 use crate::config;
+use crate::public_key::PublicKey;
 use crate::secret::Secret;
 use keys::Keyring;
 use name_slot::NameSlots;
@@ -47,6 +48,16 @@ pub struct Tokens {
     audience: Option<String>,
     /// The tolerated difference to the clocks of other issuers.
     leeway: Duration,
+}
+
+/// The public keys that an issuer publishes now.
+pub struct PublishedKeys(Keyring);
+
+impl PublishedKeys {
+    pub fn new(algorithm: config::Algorithm, keys: &[PublicKey]) -> PublishedKeys {
+        provider::install();
+        PublishedKeys(Keyring::public(algorithm, keys))
+    }
 }
 
 #[derive(Deserialize)]
@@ -76,14 +87,27 @@ impl Tokens {
             devices: Devices::new(std::iter::once(secret).chain(&auth.previous_secrets)),
             name_slots: NameSlots::new(secret),
             issuer: auth.issuer.clone(),
-            audience: auth.audience.clone(),
+            audience: auth.required_audience().map(str::to_owned),
             leeway: auth.leeway,
         }
     }
 
-    /// Verifies a token at `unix` and returns its claims.
+    /// Verifies a token at `unix` by the configured keys and returns its claims.
     pub fn check(&self, token: &str, unix: u64) -> Result<Claims, TokenError> {
-        let (payload, own) = self.verified_payload(token)?;
+        self.check_with(None, token, unix)
+    }
+
+    /// Verifies a token at `unix` by the configured keys, and by those that its issuer publishes.
+    ///
+    /// # Errors
+    /// [`TokenError::UnknownKey`] if later keys of the issuer may verify the token.
+    pub fn check_with(
+        &self,
+        published: Option<&PublishedKeys>,
+        token: &str,
+        unix: u64,
+    ) -> Result<Claims, TokenError> {
+        let (payload, own) = self.verified_payload(token, published)?;
         let mut claims: claims::RawClaims = serde_json::from_slice(&decode_base64(payload)?)
             .map_err(|error| {
                 if error.is_data() {
@@ -136,7 +160,11 @@ impl Tokens {
     }
 
     /// Verifies the signature; returns the payload, and whether the token names a key of parlor.
-    fn verified_payload<'a>(&self, token: &'a str) -> Result<(&'a str, bool), TokenError> {
+    fn verified_payload<'a>(
+        &self,
+        token: &'a str,
+        published: Option<&PublishedKeys>,
+    ) -> Result<(&'a str, bool), TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
@@ -155,9 +183,17 @@ impl Tokens {
             return Err(TokenError::UnknownExtension);
         }
         if keys.verifies(kid, signed, signature) {
-            Ok((payload, keys.is_own && keys.contains(kid)))
-        } else {
+            return Ok((payload, keys.is_own && keys.contains(kid)));
+        }
+        let Some(PublishedKeys(published)) = published.filter(|_| !keys.is_own) else {
+            return Err(TokenError::BadSignature);
+        };
+        if published.verifies(kid, signed, signature) {
+            Ok((payload, false))
+        } else if published.contains(kid) || keys.contains(kid) {
             Err(TokenError::BadSignature)
+        } else {
+            Err(TokenError::UnknownKey)
         }
     }
 

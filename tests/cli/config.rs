@@ -70,7 +70,9 @@ fn the_shipped_file_shows_an_example_of_every_unset_key_that_can_be_used() {
     let dir = tempfile::tempdir().unwrap();
     let (pem, jwks) = (dir.path().join("pem"), dir.path().join("jwks"));
     let (cert, key) = Authority::new().issue(dir.path(), &["talk.example.org"]);
-    fs::copy(&cert, dir.path().join("authority.pem")).unwrap();
+    for name in ["authority.pem", "issuer-ca.pem"] {
+        fs::copy(&cert, dir.path().join(name)).unwrap();
+    }
     fs::write(&pem, PUBLIC_KEY).unwrap();
     fs::write(&jwks, PUBLIC_KEYS).unwrap();
     let uncommented = uncommented

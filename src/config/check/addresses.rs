@@ -6,7 +6,7 @@ use super::violations::Violations;
 use crate::config::tls::{TCP_LISTENERS, tcp_listeners};
 use crate::config::value_source::Violation;
 use crate::config::{Config, alternate_port, alternate_server, external_ip, public_url};
-use crate::url::{Host, OriginPattern, WebOrigin};
+use crate::url::{Host, HttpsUrl, OriginPattern, WebOrigin};
 
 /// Requires distinct TCP addresses. Port 0 may repeat: each use gets a port of its own.
 pub(super) fn listeners(config: &Config, violations: &mut Violations) {
@@ -60,6 +60,20 @@ pub(super) fn public_addresses(config: &Config, violations: &mut Violations) {
             format!(
                 "must be origins such as https://cloud.example.org, without a pattern, not `{origin}`"
             ),
+        );
+    }
+    if let Some(url) = config.auth.jwks_url.as_deref() {
+        violations.require(
+            HttpsUrl::parse(url).is_ok(),
+            "auth.jwks_url",
+            format!("must be a URL such as https://id.example.org/keys.json, not `{url}`"),
+        );
+        violations.require_with(
+            config.auth.audience.is_some(),
+            "auth.jwks_url",
+            &["auth.audience"],
+            "needs auth.audience: the issuer may sign tokens for other services with the same keys \
+             (\"any\" accepts those as well)",
         );
     }
     if let Some(host) = config.turn.public_host.as_deref() {

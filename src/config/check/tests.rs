@@ -36,6 +36,47 @@ fn a_secret_under_32_bytes_is_rejected_and_not_shown() {
 }
 
 #[test]
+fn keys_by_url_need_https_and_an_audience() {
+    let with = |url: &str, audience: Option<&str>| {
+        violations(|config| {
+            config.auth.jwks_url = Some(url.to_owned());
+            config.auth.audience = audience.map(str::to_owned);
+        })
+    };
+    let url = "https://id.example.org/keys?v=2";
+    assert_eq!(with(url, Some("parlor")), [""; 0]);
+    assert_eq!(with(url, Some("any")), [""; 0]);
+    assert_eq!(with(url, None), ["auth.jwks_url"]);
+    assert_eq!(
+        with("http://id.example.org/keys", Some("a")),
+        ["auth.jwks_url"]
+    );
+}
+
+#[test]
+fn frames_have_origins_without_a_pattern() {
+    let with =
+        |origin: &str| violations(|config| config.http.frame_ancestors = vec![origin.to_owned()]);
+    assert_eq!(with("https://cloud.example.org"), [""; 0]);
+    for other in [
+        "https://*.example.org",
+        "*",
+        "'self'",
+        "tauri://localhost",
+        "a.example",
+    ] {
+        assert_eq!(with(other), ["http.frame_ancestors"], "{other}");
+    }
+}
+
+#[test]
+fn a_leeway_is_five_minutes_at_most() {
+    let with = |seconds| violations(|config| config.auth.leeway = Duration::from_secs(seconds));
+    assert_eq!(with(300), [""; 0]);
+    assert_eq!(with(301), ["auth.leeway"]);
+}
+
+#[test]
 fn a_required_timeout_or_limit_must_not_be_zero() {
     let zero = Duration::ZERO;
     assert_eq!(

@@ -32,6 +32,7 @@ pub(super) fn names_and_paths(config: &Config, violations: &mut Violations) {
         "must not be empty: leave the key out for the default",
     );
     for (key, ca_file) in [
+        ("auth.jwks_ca_file", &config.auth.jwks_ca_file),
         ("store.ca_file", &config.store.ca_file),
         ("cluster.redis_ca_file", &config.cluster.redis_ca_file),
     ] {

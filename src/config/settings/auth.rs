@@ -46,10 +46,22 @@ settings! {
         /// parlor ignores keys of other kinds, and rejects secrets (`oct`) and private keys.
         jwks_file: Option<PathBuf> = None, Live, example "/etc/parlor/jwks.json";
 
+        /// The URL of the token issuer's public keys (a JWKS), in addition to those of the files: `jwks_uri` in
+        /// the issuer's OpenID configuration. Needs `auth.audience`.
+        ///
+        /// parlor fetches it every 10 minutes, and when a token names an unknown key (at most once in 5
+        /// seconds). If it cannot be fetched, the last keys stay valid for 24 hours. See
+        /// [Keys by URL](../build/accounts.md#keys-by-url).
+        jwks_url: Option<String> = None, Restart, example "https://id.example.org/keys.json";
+
+        /// Trusted authorities (PEM) for the server of `auth.jwks_url`. Unset: those of the system.
+        jwks_ca_file: Option<PathBuf> = None, Restart, example "/etc/parlor/issuer-ca.pem";
+
         /// The required issuer of tokens (`iss`). Unset: not checked.
         issuer: Option<String> = None, Live, example "https://id.example.org";
 
-        /// The required audience of tokens (`aud`). Unset: not checked.
+        /// The required audience of tokens (`aud`). Unset: not checked, as by `"any"`, which `auth.jwks_url` needs
+        /// to be said: many issuers sign tokens for other services with the same keys.
         audience: Option<String> = None, Live, example "parlor";
 
         /// The tolerated difference between the clock of a token's issuer and that of this machine: tokens are
@@ -80,7 +92,16 @@ settings! {
     }
 }
 
+/// The value of `auth.audience` that accepts tokens for any.
+const ANY_AUDIENCE: &str = "any";
+
 impl Auth {
+    /// The audience that tokens must have; `None`: any.
+    pub fn required_audience(&self) -> Option<&str> {
+        let audience = self.audience.as_deref();
+        audience.filter(|audience| *audience != ANY_AUDIENCE)
+    }
+
     /// The key that stands for `public_keys` in the report of a reload.
     fn public_keys_key(&self) -> &'static str {
         match self.jwks_file {

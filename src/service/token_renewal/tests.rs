@@ -6,6 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock;
 use crate::config::Signaling;
 use crate::metrics::Metrics;
 use crate::relay::Handle;

@@ -2,6 +2,7 @@
 
 mod issuer;
 mod load;
+mod published;
 
 use crate::support::http::{Answer, Client};
 use crate::support::{Builder, Daemon};
