@@ -98,7 +98,6 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
             JS,
             include_bytes!("page/redundancy.js"),
         ),
-        File::new("/assets/spare.js", JS, include_bytes!("page/spare.js")),
         File::new("/assets/storage.js", JS, include_bytes!("page/storage.js")),
         File::new("/assets/sound.js", JS, include_bytes!("page/sound.js")),
         File::new("/assets/ui.js", JS, include_bytes!("page/ui.js")),

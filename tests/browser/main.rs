@@ -9,7 +9,6 @@ mod client_session;
 mod cluster;
 mod drain;
 mod dtx;
-mod early_candidates;
 mod false_alarms;
 mod frames;
 mod hostile;

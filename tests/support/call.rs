@@ -257,12 +257,6 @@ window.test = { connections: [], trouble: [], frames: [], sent: [], closes: [] }
     setConfiguration(configuration) {
       super.setConfiguration(relayOnly(configuration));
     }
-    // One that was never used is no connection of a call.
-    close() {
-      const used = this.localDescription !== null;
-      super.close();
-      if (!used) test.connections = test.connections.filter((pc) => pc !== this);
-    }
   };
 
   window.WebSocket = class extends WebSocket {

@@ -6,7 +6,6 @@
 import { Lease } from './lease.js';
 import { Limits } from './limits.js';
 import { Peer } from './peer.js';
-import { Spare } from './spare.js';
 
 /** A newcomer makes an offer to a participant who has not made one within this time. */
 const OFFER_TIMEOUT = 15_000;
@@ -26,7 +25,6 @@ export class Call {
   #peers = new Map();
   #expected = new Map();
   #limits;
-  #spare = new Spare();
   #on;
 
   /**
@@ -43,15 +41,9 @@ export class Call {
     this.#limits = new Limits(on.ignored);
   }
 
-  /** The user may have calls in a moment: gathers candidates for the first one. */
-  prepare(configuration) {
-    this.#lease = undefined;
-    this.#spare.prepare(configuration);
-  }
-
   /** Starts without any peer. */
   start(me) {
-    this.#dropAll();
+    this.stop();
     this.#me = me;
   }
 
@@ -72,14 +64,12 @@ export class Call {
    */
   configure(configuration, lifetime) {
     this.#configuration = configuration;
-    if (this.#lease?.isDue) this.#spare.close();
     this.#lease = new Lease(lifetime);
     for (const peer of this.#peers.values()) peer.configure(configuration, this.#lease);
   }
 
   /** The relay is another one now, after configure(). */
   relayChanged() {
-    this.#spare.close();
     for (const peer of this.#peers.values()) peer.relayChanged();
   }
 
@@ -192,11 +182,6 @@ export class Call {
   }
 
   stop() {
-    this.#spare.close();
-    this.#dropAll();
-  }
-
-  #dropAll() {
     for (const id of [...this.#peers.keys(), ...this.#expected.keys()]) this.drop(id);
   }
 
@@ -207,7 +192,7 @@ export class Call {
   #peer(id, call) {
     const peer = new Peer({
       call,
-      pc: this.#spare.take() ?? new RTCPeerConnection(this.#configuration),
+      configuration: this.#configuration,
       voice: { ...this.#voice },
       dtx: this.#dtx,
       lease: this.#lease,

@@ -7,7 +7,6 @@
 import { PathWatch } from './client_path.js';
 import { canBeRedundant, prefer, withDtx } from './codecs.js';
 import { Redundancy } from './redundancy.js';
-import { ready } from './spare.js';
 
 /** A connection that takes longer has failed. */
 const CONNECT_TIMEOUT = 20_000;
@@ -50,7 +49,7 @@ export class Peer {
   #isDue = false; // whether our next description differs from the last one
 
   /**
-   * @param pc                 the RTCPeerConnection, not used so far
+   * @param configuration      the result of GET /api/ice-servers
    * @param lease              how long allocations with its servers last, see lease.js
    * @param voice              {track, stream} to send; a null track sends silence
    * @param dtx                whether both sides send little in silence
@@ -62,13 +61,14 @@ export class Peer {
    * @param on.check(ms)       whether the server answers on the signaling connection (a promise)
    * @param on.isOpen()        whether the signaling connection is open
    */
-  constructor({ call, pc, lease, voice, dtx, polite, on }) {
+  constructor({ call, configuration, lease, voice, dtx, polite, on }) {
     this.call = call;
     this.#polite = polite;
     this.#voice = voice;
     this.#dtx = dtx;
     this.#lease = lease;
     this.#on = on;
+    const pc = new RTCPeerConnection(configuration);
     this.#pc = pc;
     pc.onnegotiationneeded = () => this.#offer();
     // An empty candidate marks the end of gathering and need not be sent.
@@ -211,8 +211,7 @@ export class Peer {
 
   /** Sets fresh credentials, which ICE uses from the next gathering on: now, if our allocations will end. */
   configure(configuration, lease) {
-    const { iceCandidatePoolSize } = this.#pc.getConfiguration(); // which cannot change any more
-    this.#pc.setConfiguration({ ...configuration, iceCandidatePoolSize });
+    this.#pc.setConfiguration(configuration);
     this.#lease = lease;
     if (this.#used?.isDue) this.#gatherAgain();
   }
@@ -272,12 +271,10 @@ export class Peer {
   async #describe(type) {
     this.#describing++;
     try {
-      const isFirst = this.#pc.localDescription === null;
       this.#isDue = false;
       const [before, lease] = [this.#credentials, this.#lease];
       await this.#pc.setLocalDescription();
       if (this.#credentials !== before) this.#used = lease;
-      if (isFirst) await ready(this.#pc);
       const { pendingLocalDescription, currentLocalDescription } = this.#pc;
       const description = type === 'offer' ? pendingLocalDescription : currentLocalDescription;
       // The other side's offer may have taken the place of ours meanwhile.

@@ -6,8 +6,7 @@
 //   peer.js       one peer connection       leaving.js  who may join again at once
 //   limits.js     limits for each sender    storage.js  values kept between visits
 //   microphone.js the user's microphone     client_path.js  dead relay paths
-//   quality.js    quality of the links      spare.js     candidates before the first call
-//   lease.js      how long allocations last
+//   quality.js    quality of the links      lease.js     how long allocations last
 //   codecs.js     codecs in descriptions    redundancy.js   when to ask for redundant audio
 
 import * as api from './api.js';
@@ -173,8 +172,7 @@ function joinFailed(error) {
 }
 
 async function joinRoom() {
-  const { room, ice_servers: iceServers, ice_transport_policy: iceTransportPolicy } = await join();
-  call.prepare({ iceServers, iceTransportPolicy });
+  const { room } = await join();
   remember({ ...session, inCall: true });
   here.clear();
   ui.enterRoom(room.name, session.id, session.name);
