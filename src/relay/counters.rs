@@ -118,7 +118,7 @@ impl Counters {
         add(&self.icmp, 1);
     }
 
-    /// Adds what was relayed and what was lost.
+    /// Adds the relayed packets with their bytes, and the lost ones, to `totals`.
     pub(super) fn add_to(&self, totals: &mut RelayTotals) {
         let sum = |counters: &mut dyn Iterator<Item = &AtomicU64>| -> u64 {
             counters

@@ -22,7 +22,7 @@ export class Redundancy {
   #changed = -Infinity;
 
   /**
-   * Takes the numbers of packets that have come and that were lost by now. Returns whether `isOn` has changed.
+   * Adds a report: the numbers of received and of lost packets so far. Returns whether `isOn` has changed.
    *
    * @param time   in milliseconds
    */
